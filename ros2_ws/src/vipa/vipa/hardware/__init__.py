@@ -1,0 +1,1 @@
+"""Drivers of the real devices: arm, hand, cameras. None of them knows ROS."""

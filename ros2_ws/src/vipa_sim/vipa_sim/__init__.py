@@ -1,0 +1,1 @@
+"""The simulated laboratory: one world behind the real wire protocols."""
