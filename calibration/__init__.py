@@ -1,0 +1,1 @@
+"""Calibration of the cell: board, intrinsics, hand-eye, drift."""

@@ -1,0 +1,42 @@
+"""ROS time with a resolution below that of /clock."""
+
+import time
+from typing import Any
+
+
+class FineClock:
+    """ROS time in nanoseconds, cheap to ask for a thousand times a second.
+
+    With simulated time, /clock arrives at 50 Hz; between two messages this clock runs on with the wall, for at most
+    ``HOLD_NS``, so that a laboratory that stretches time also holds this clock. It never runs backwards by less than a
+    second; a larger step back (another laboratory, a replay) is followed.
+
+    The subscription to /clock is polled here instead of waking an executor for each message.
+    """
+
+    HOLD_NS = 40_000_000
+    JUMP_NS = 1_000_000_000
+
+    def __init__(self, node: Any) -> None:
+        self._node = node
+        self._ros_ns = 0
+        self._wall_ns = 0
+        self._last_ns = 0
+
+    def now_ns(self) -> int:
+        """ROS time, ns; 0 while simulated time has not begun."""
+        subscription = self._node.clock_subscription
+        if subscription is None:
+            return int(self._node.get_clock().now().nanoseconds)
+        message = self._node.take_latest(subscription)
+        wall_ns = time.monotonic_ns()
+        if message is not None:
+            self._ros_ns = message.clock.sec * 1_000_000_000 + message.clock.nanosec
+            self._wall_ns = wall_ns
+        if self._ros_ns == 0:
+            return 0
+        now_ns = self._ros_ns + min(wall_ns - self._wall_ns, self.HOLD_NS)
+        if self._last_ns - self.JUMP_NS < now_ns < self._last_ns:
+            return self._last_ns
+        self._last_ns = now_ns
+        return now_ns

@@ -1,0 +1,180 @@
+"""Controller node: action chunks in, trajectories of arm and hand out, every step traced."""
+
+import sys
+from collections import deque
+from typing import Any
+
+import numpy as np
+from std_msgs.msg import Float32MultiArray
+from trajectory_msgs.msg import JointTrajectory
+from vipa_msgs.msg import ActionChunk as ActionChunkMessage
+from vipa_msgs.msg import ActionTrace, ArmState, GateEvent, HandState
+
+from vipa.control.controller import ArmSnapshot, Controller, TraceRecord
+from vipa.control.gate import SafetyGate
+from vipa.control.kinematics import Kinematics
+from vipa.control.schedule import ChunkScheduler
+from vipa.errors import VipaError
+from vipa.nodes.arm import JOINT_NAMES
+from vipa.nodes.base import LATEST, RELIABLE, RELIABLE_DEEP, ManagedNode, request_real_time, run_node
+from vipa.nodes.hand import FINGER_NAMES
+from vipa.nodes.messages import from_chunk_message, to_joint_trajectory, to_ns, to_time
+from vipa_inference.policy import HAND_DIMENSION
+
+REAL_TIME_PRIORITY = 20
+PERIODS_PER_MESSAGE = 100
+TRACE_PATIENCE_NS = 500_000_000
+ACKNOWLEDGEMENT_HISTORY = 200
+
+
+class ControllerNode(ManagedNode):
+    """Runs ``vipa.control.Controller`` at the rate of the laboratory's YAML."""
+
+    def __init__(self) -> None:
+        super().__init__("controller", period_s=0.01)
+        self._controller: Controller | None = None
+        self._waiting: deque[TraceRecord] = deque()
+        self._acknowledged = (0, 0)  # stamp of the last trajectory that the arm took, and when
+        self._acknowledgements: deque[tuple[int, int]] = deque(maxlen=ACKNOWLEDGEMENT_HISTORY)
+        self._last_tick_ns = 0
+        self._periods: list[float] = []
+        self._chunk_messages = self.polled(ActionChunkMessage, "/policy/action_chunk", RELIABLE)
+        self._arm = self.polled(ArmState, "/fr3/state", LATEST)
+        self._hand = self.polled(HandState, "/hand/state", LATEST)
+        self._arm_trajectories = self.create_publisher(JointTrajectory, "/fr3/joint_trajectory", RELIABLE)
+        self._hand_trajectories = self.create_publisher(JointTrajectory, "/hand/joint_trajectory", RELIABLE)
+        self._traces = self.create_publisher(ActionTrace, "/controller/trace", RELIABLE_DEEP)
+        self._gate_events = self.create_publisher(GateEvent, "/controller/gate", RELIABLE_DEEP)
+        self._period_messages = self.create_publisher(Float32MultiArray, "/controller/periods", RELIABLE_DEEP)
+
+    def configure(self) -> None:
+        """Make the controller from the laboratory's limits."""
+        control = self.lab.control
+        kinematics = Kinematics(control.kinematics, self.lab.arm.end_effector_in_flange())
+        rest = np.array(control.kinematics.rest_posture)
+        scheduler = ChunkScheduler(control.schedule, rest, np.ones(HAND_DIMENSION))
+        self._controller = Controller(kinematics, SafetyGate(control.gate, kinematics), scheduler, control)
+        self.set_period(1.0 / self.lab.control.rate)
+        request_real_time(REAL_TIME_PRIORITY)
+
+    def activate(self) -> None:
+        """Chunks sent before this moment are void."""
+        self.take_all(self._chunk_messages)
+
+    def step(self) -> None:
+        """One control cycle."""
+        if self._controller is None:
+            return
+        now_ns = self.clock.now_ns()
+        self._measure_period(now_ns)
+        self._take_state()
+        for message in self.take_all(self._chunk_messages):
+            if self.active:
+                self._accept(message)
+        self._tick(self.active and self.motion_allowed())
+        self._publish_traces(now_ns)
+
+    def deactivate(self) -> None:
+        """Brake and forget the plan."""
+        self._tick(motion_allowed=False)
+
+    def cleanup(self) -> None:
+        """Forget the controller."""
+        self._controller = None
+
+    def _measure_period(self, now_ns: int) -> None:
+        if self._last_tick_ns:
+            self._periods.append((now_ns - self._last_tick_ns) * 1e-9)
+        self._last_tick_ns = now_ns
+        if len(self._periods) >= PERIODS_PER_MESSAGE:
+            self._period_messages.publish(Float32MultiArray(data=self._periods))
+            self._periods = []
+
+    def _take_state(self) -> None:
+        assert self._controller is not None
+        arm, hand = self.take_latest(self._arm), self.take_latest(self._hand)
+        if arm is not None:
+            acknowledgement = to_ns(arm.accepted_trajectory), to_ns(arm.accepted_at)
+            if acknowledgement[0] and acknowledgement != self._acknowledged:
+                self._acknowledged = acknowledgement
+                self._acknowledgements.append(acknowledgement)
+            snapshot = ArmSnapshot(
+                np.array(arm.joint_positions), np.array(arm.joint_velocities), to_ns(arm.header.stamp)
+            )
+            positions = np.array(hand.positions) if hand is not None and hand.connected else None
+            self._controller.update_state(snapshot, positions)
+
+    def _accept(self, message: Any) -> None:
+        assert self._controller is not None
+        now_ns = self.clock.now_ns()
+        try:
+            chunk = from_chunk_message(message)
+        except VipaError as error:
+            self._publish_event(GateEvent.REFUSED, int(message.chunk_id), "shape", str(error))
+            return
+        for event in self._controller.accept(chunk, now_ns):
+            verdict = GateEvent.CHANGED if event.accepted else GateEvent.REFUSED
+            self._publish_event(verdict, chunk.chunk_id, event.rule, event.detail)
+
+    def _publish_event(self, verdict: int, chunk_id: int, rule: str, detail: str) -> None:
+        event = GateEvent(verdict=verdict, chunk_id=chunk_id, rule=rule, detail=detail)
+        event.header.stamp = to_time(self.clock.now_ns())
+        self._gate_events.publish(event)
+
+    def _tick(self, motion_allowed: bool) -> None:
+        if self._controller is None:
+            return
+        now_ns = self.clock.now_ns()
+        output = self._controller.tick(now_ns, motion_allowed)
+        if output is None:
+            return
+        self._waiting.extend(output.trace)
+        window = output.window
+        if window is not None:
+            self._arm_trajectories.publish(
+                to_joint_trajectory(window.start_ns, JOINT_NAMES, window.times_s, window.positions, window.velocities)
+            )
+        if output.hand is not None and not output.stopping:
+            self._hand_trajectories.publish(
+                to_joint_trajectory(now_ns, FINGER_NAMES, np.zeros(1), output.hand[None])
+            )
+
+    def _publish_traces(self, now_ns: int) -> None:
+        """Publish what was executed, once the arm acknowledged the trajectory that held it, or after a while."""
+        while self._waiting:
+            record = self._waiting[0]
+            acknowledged_ns = next((at for stamp, at in self._acknowledgements if stamp >= record.sent_ns), 0)
+            if not acknowledged_ns and now_ns - record.scheduled_ns < TRACE_PATIENCE_NS:
+                return
+            self._waiting.popleft()
+            self._traces.publish(self._trace(record, acknowledged_ns))
+
+    def _trace(self, record: TraceRecord, acknowledged_ns: int) -> ActionTrace:
+        chunk = record.chunk
+        trace = ActionTrace(
+            chunk_id=record.chunk_id,
+            step=record.row,
+            policy_hash=chunk.policy_hash,
+            exposures=[to_time(t) for t in chunk.exposures_ns.values()],
+            received=to_time(chunk.received_ns),
+            inference_start=to_time(chunk.inference_start_ns),
+            inference_end=to_time(chunk.inference_end_ns),
+            gate=to_time(record.gate_ns),
+            sent=to_time(record.sent_ns),
+            acknowledged=to_time(acknowledged_ns),
+            requested=[float(v) for v in record.requested],
+            joint_positions=record.joint_positions,
+            hand_positions=record.hand_positions,
+            changes=[f"{c.rule}: {c.detail}" for c in record.changes],
+        )
+        trace.header.stamp = to_time(record.scheduled_ns)
+        return trace
+
+
+def main() -> int:
+    """Run the node."""
+    return run_node(ControllerNode)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,154 @@
+"""Hand node: the Inspire RH56 over Modbus; it keeps its grasp whenever it is in doubt."""
+
+import sys
+import time
+from typing import Any
+
+import numpy as np
+from std_srvs.srv import Trigger
+from trajectory_msgs.msg import JointTrajectory
+from vipa_msgs.msg import HandState, Heartbeat
+
+from vipa.errors import HardwareError, VipaError
+from vipa.hardware.inspire_hand import HandReading, InspireHand
+from vipa.nodes.base import LATEST, RELIABLE, ManagedNode, run_node
+from vipa.nodes.messages import from_joint_trajectory, to_time
+
+FINGER_NAMES = ["little", "ring", "middle", "index", "thumb_bend", "thumb_rotate"]
+RECONNECT_PERIOD_S = 0.3
+
+
+class HandNode(ManagedNode):
+    """Publishes the hand's state at the poll rate; sends the newest target while motion is allowed."""
+
+    def __init__(self) -> None:
+        super().__init__("hand", period_s=0.02)
+        self._hand: InspireHand | None = None
+        self._connected = False
+        self._next_reconnect = 0.0
+        self._accepted_at = 0
+        self._detail = ""
+        self._holding = True
+        self._trajectories = self.polled(JointTrajectory, "/hand/joint_trajectory", RELIABLE)
+        self._states = self.create_publisher(HandState, "/hand/state", LATEST)
+        self.create_service(Trigger, "/hand/clear_errors", self._on_clear_errors)
+
+    def configure(self) -> None:
+        """Connect to the hand; it does not move."""
+        hand = InspireHand(self.lab.hand)
+        hand.connect()
+        self._hand, self._connected = hand, True
+
+    def activate(self) -> None:
+        """Targets sent before this moment are void."""
+        self.take_all(self._trajectories)
+
+    def step(self) -> None:
+        """Read the state, send the newest target, reconnect after a loss."""
+        if self._hand is None:
+            return
+        try:
+            if not self._connected:
+                self._reconnect()
+            if self._connected:
+                self._command()
+                self._publish(self._hand.read())
+        except HardwareError as error:
+            self._connected = False
+            self.report(Heartbeat.ERROR, str(error))
+            self._publish(None)
+
+    def deactivate(self) -> None:
+        """Keep the grasp."""
+        self._hold()
+
+    def cleanup(self) -> None:
+        """Let go of the connection, not of what the hand holds."""
+        if self._hand is not None:
+            self._hand.close()
+            self._hand = None
+
+    def _command(self) -> None:
+        assert self._hand is not None
+        message = self.take_latest(self._trajectories)
+        if not (self.active and self.motion_allowed()):
+            self._hold()
+            return
+        if message is None:
+            return
+        try:
+            _, _, positions, _ = from_joint_trajectory(message)
+            self._hand.command(positions[-1])
+        except (ValueError, IndexError, VipaError) as error:
+            if isinstance(error, HardwareError):
+                raise
+            self._detail = f"hand: target refused: {error}"
+            self.get_logger().warning(self._detail, throttle_duration_sec=1.0)
+            return
+        self._holding = False
+        self._accepted_at = self.clock.now_ns()
+
+    def _hold(self) -> None:
+        if self._holding or self._hand is None:
+            return
+        self._holding = True
+        try:
+            self._hand.hold()
+        except HardwareError as error:
+            self._connected = False
+            self.report(Heartbeat.ERROR, f"{error} (the hand keeps its last target by itself)")
+
+    def _reconnect(self) -> None:
+        assert self._hand is not None
+        if time.monotonic() < self._next_reconnect:
+            return
+        self._next_reconnect = time.monotonic() + RECONNECT_PERIOD_S
+        self._hand.reconnect()
+        self._connected = True
+        self.report(Heartbeat.OK, "")
+
+    def _publish(self, reading: HandReading | None) -> None:
+        nothing: Any = np.full(6, np.nan)
+        state = HandState(connected=reading is not None, detail=self._detail)
+        state.header.stamp = to_time(self.clock.now_ns())
+        state.positions = reading.positions if reading else nothing
+        state.targets = reading.targets if reading else nothing
+        state.forces = reading.forces if reading else nothing
+        state.currents = reading.currents if reading else nothing
+        state.temperatures = reading.temperatures if reading else nothing
+        if reading:
+            state.errors, state.status = reading.errors, reading.status
+        state.accepted_at = to_time(self._accepted_at)
+        self._states.publish(state)
+        if reading is not None:
+            self._watch(reading)
+
+    def _watch(self, reading: HandReading) -> None:
+        faulty = [f"{name} 0x{bits:02x}" for name, bits in zip(FINGER_NAMES, reading.errors, strict=True) if bits]
+        if faulty:
+            self.report(Heartbeat.WARN, f"hand: error bits: {', '.join(faulty)}. Free the fingers, then call /hand/clear_errors")
+        else:
+            self.report(Heartbeat.OK, "")
+
+    def _on_clear_errors(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        def clear() -> VipaError | None:
+            if self._hand is None:
+                return VipaError("hand: not connected; configure it first")
+            try:
+                self._hand.clear_errors()
+            except VipaError as error:
+                return error
+            return None
+
+        error = self.in_main(clear)
+        response.success, response.message = error is None, str(error or "errors cleared")
+        return response
+
+
+def main() -> int:
+    """Run the node."""
+    return run_node(HandNode)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

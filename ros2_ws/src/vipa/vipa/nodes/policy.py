@@ -1,0 +1,174 @@
+"""Policy node: the newest pair of images and the robot's state in, action chunks out."""
+
+import dataclasses
+import sys
+from collections import deque
+from typing import Any
+
+import numpy as np
+from sensor_msgs.msg import CameraInfo, Image
+from std_msgs.msg import String
+from vipa_msgs.msg import ActionChunk as ActionChunkMessage
+from vipa_msgs.msg import ArmState, HandState, Heartbeat
+
+from vipa.errors import ConfigurationError, VipaError
+from vipa.nodes.base import LATCHED, LATEST, RELIABLE, ManagedNode, run_node
+from vipa.nodes.messages import from_image, from_pose, to_chunk_message, to_ns
+from vipa_inference.policy import HOLD_INSTRUCTION, CameraView, Observation, Policy, PolicyError
+from vipa_inference.registry import make_policy
+
+POLL_PERIOD_S = 0.002
+STATE_HISTORY = 100
+STATE_MATCH_NS = 50_000_000
+
+
+class PolicyNode(ManagedNode):
+    """Infers a chunk whenever every camera has a new frame and the last inference is ``min_period`` ago.
+
+    Inference runs in the main thread, outside any callback; what arrives meanwhile is skipped but for the newest.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("policy", POLL_PERIOD_S)
+        self.declare_parameter("policy", "scripted")
+        self.declare_parameter("instruction", "")
+        self.declare_parameter("min_period", 0.1)
+        self._policy: Policy | None = None
+        self._instruction = ""
+        self._chunk_id = 0
+        self._last_inference_ns = 0
+        self._images: dict[str, Any] = {}
+        self._infos: dict[str, Any] = {}
+        self._newest: dict[str, Any] = {}
+        self._intrinsics: dict[str, Any] = {}
+        self._received_ns: dict[str, int] = {}
+        self._used: dict[str, int] = {}
+        self._arm_states: deque[Any] = deque(maxlen=STATE_HISTORY)
+        self._hand_states: deque[Any] = deque(maxlen=STATE_HISTORY)
+        self._arm = self.polled(ArmState, "/fr3/state", LATEST)
+        self._hand = self.polled(HandState, "/hand/state", LATEST)
+        self._instructions = self.polled(String, "/policy/instruction", LATCHED)
+        self._chunks = self.create_publisher(ActionChunkMessage, "/policy/action_chunk", RELIABLE)
+
+    def configure(self) -> None:
+        """Load the policy and subscribe to the cameras of the laboratory."""
+        try:
+            self._policy = make_policy(str(self.get_parameter("policy").value))
+        except PolicyError as error:
+            raise ConfigurationError(f"policy: {error}") from None
+        self._instruction = str(self.get_parameter("instruction").value)
+        for name in self.lab.cameras:
+            if name not in self._images:
+                self._images[name] = self.polled(Image, f"/camera/{name}/color/image_raw", LATEST)
+                self._infos[name] = self.polled(CameraInfo, f"/camera/{name}/color/camera_info", LATEST)
+
+    def activate(self) -> None:
+        """Begin a new episode."""
+        assert self._policy is not None
+        self._policy.reset()
+        self._used.clear()
+
+    def step(self) -> None:
+        """Take what is new; infer when every camera has a frame that was not used yet."""
+        self._take()
+        if not self.active or self._instruction == HOLD_INSTRUCTION or not self._due():
+            return
+        received_ns = max(self._received_ns.values())
+        try:
+            observation = self._observe()
+            if observation is not None:
+                self._infer(observation, received_ns)
+        except (VipaError, PolicyError) as error:
+            self.report(Heartbeat.WARN, f"policy: {error}")
+
+    def cleanup(self) -> None:
+        """Forget the policy."""
+        self._policy = None
+
+    def _take(self) -> None:
+        self._arm_states.extend(self.take_all(self._arm))
+        self._hand_states.extend(s for s in self.take_all(self._hand) if s.connected)
+        instruction = self.take_latest(self._instructions)
+        if instruction is not None and instruction.data != self._instruction:
+            self._instruction = instruction.data
+            if self._policy is not None:
+                self._policy.reset()
+        for name, subscription in self._images.items():
+            image = self.take_latest(subscription)
+            if image is not None:
+                self._newest[name] = image
+                self._received_ns[name] = self.clock.now_ns()
+            info = self.take_latest(self._infos[name])
+            if info is not None:
+                self._intrinsics[name] = np.array(info.k).reshape(3, 3)
+
+    def _due(self) -> bool:
+        if not all(n in self._newest and n in self._intrinsics for n in self._images):
+            return False
+        if not all(to_ns(self._newest[n].header.stamp) > self._used.get(n, 0) for n in self._images):
+            return False
+        min_period = float(self.get_parameter("min_period").value)
+        oldest = min(to_ns(m.header.stamp) for m in self._newest.values())
+        return oldest - self._last_inference_ns >= (min_period - 0.01) * 1e9
+
+    def _observe(self) -> Observation | None:
+        """The observation at the oldest exposure; None while the robot's state at that moment is not known."""
+        stamps = {name: to_ns(self._newest[name].header.stamp) for name in self._images}
+        moment = min(stamps.values())
+        arm, hand = _nearest(self._arm_states, moment), _nearest(self._hand_states, moment)
+        if arm is None or hand is None:
+            return None
+        views = {
+            name: CameraView(
+                image=from_image(self._newest[name]),
+                exposure_ns=stamps[name],
+                intrinsics=self._intrinsics[name],
+                camera_to_base=self.lab.cameras[name].extrinsics.matrix(),
+            )
+            for name in self._images
+        }
+        self._used = stamps
+        return Observation(
+            views=views,
+            end_effector_pose=from_pose(arm.end_effector_pose),
+            joint_positions=np.array(arm.joint_positions),
+            hand_positions=np.array(hand.positions),
+            instruction=self._instruction,
+        )
+
+    def _infer(self, observation: Observation, received_ns: int) -> None:
+        assert self._policy is not None
+        self._last_inference_ns = observation.observation_ns
+        start_ns = self.clock.now_ns()
+        chunk = self._policy.infer(observation)
+        end_ns = self.clock.now_ns()
+        self._chunk_id += 1
+        chunk = dataclasses.replace(
+            chunk,
+            chunk_id=self._chunk_id,
+            exposures_ns={name: view.exposure_ns for name, view in observation.views.items()},
+            received_ns=received_ns,
+            inference_start_ns=start_ns,
+            inference_end_ns=end_ns,
+            instruction=observation.instruction,
+        )
+        self._chunks.publish(to_chunk_message(chunk, self.clock.now_ns(), self.lab.base_frame))
+        self.report(Heartbeat.OK, "")
+
+
+def _nearest(states: deque[Any], moment_ns: int) -> Any | None:
+    """The state nearest to a moment, or None where none lies within ``STATE_MATCH_NS``."""
+    if not states:
+        return None
+    nearest = min(states, key=lambda s: abs(to_ns(s.header.stamp) - moment_ns))
+    return nearest if abs(to_ns(nearest.header.stamp) - moment_ns) <= STATE_MATCH_NS else None
+
+
+def main() -> int:
+    """Run the node."""
+    return run_node(PolicyNode)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
+

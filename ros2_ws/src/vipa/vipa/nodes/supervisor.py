@@ -1,0 +1,123 @@
+"""Supervisor node: brings the managed nodes up in order, watches them, and stops the cell when in doubt."""
+
+import sys
+import time
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
+from std_srvs.srv import Trigger
+from vipa_msgs.msg import Heartbeat, SupervisorState
+
+from vipa.nodes.base import LATEST, RELIABLE, RELIABLE_DEEP, ManagedNode, run_node
+from vipa.nodes.messages import to_time
+from vipa.supervision import CellState, NodeReport, Supervision, Verdict
+
+TRANSITIONS = {"configure": Transition.TRANSITION_CONFIGURE, "activate": Transition.TRANSITION_ACTIVATE}
+RETRY_PERIOD_S = 2.0
+DIAGNOSTICS_PERIOD_S = 1.0
+
+
+class SupervisorNode(ManagedNode):
+    """Publishes /supervisor/state at 20 Hz; serves /supervisor/stop and /supervisor/resume."""
+
+    def __init__(self) -> None:
+        super().__init__("supervisor", period_s=0.05)
+        self.declare_parameter("nodes", ["front", "side", "arm", "hand", "policy", "controller"])
+        self.declare_parameter("namespaces", ["/camera", "/camera", "", "", "", ""])
+        names = tuple(str(n) for n in self.get_parameter("nodes").value or ())
+        namespaces = [str(n) for n in self.get_parameter("namespaces").value or ()]
+        self._supervision = Supervision(names, self.lab.supervisor.heartbeat_time_out)
+        self._clients = {
+            name: self.create_client(ChangeState, f"{namespace}/{name}/change_state")
+            for name, namespace in zip(names, namespaces, strict=True)
+        }
+        self._pending: tuple[Any, float] | None = None
+        self._not_before: dict[str, float] = {}
+        self._last: Verdict | None = None
+        self._next_diagnostics = 0.0
+        self._beats = self.polled(Heartbeat, "/supervisor/heartbeat", RELIABLE_DEEP)
+        self._states = self.create_publisher(SupervisorState, "/supervisor/state", LATEST)
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", RELIABLE)
+        self.create_service(Trigger, "/supervisor/stop", self._on_stop)
+        self.create_service(Trigger, "/supervisor/resume", self._on_resume)
+
+    def step(self) -> None:
+        """Read the heartbeats, decide, publish, ask for the next transition."""
+        now = time.monotonic()
+        for beat in self.take_all(self._beats):
+            report = NodeReport(beat.lifecycle_state, beat.level == Heartbeat.ERROR, beat.message, now)
+            self._supervision.heartbeat(beat.node, report)
+        self._publish(now)
+        self._advance(now)
+
+    def close(self) -> None:
+        """Say that the cell shuts down: motion is not allowed any more."""
+        self._send(Verdict(CellState.SHUTDOWN, False, "the supervisor ends"), time.monotonic())
+
+    def _publish(self, now: float) -> None:
+        verdict = self._supervision.verdict(now)
+        if verdict != self._last:
+            self.get_logger().info(f"cell {verdict.state.name}{': ' + verdict.reason if verdict.reason else ''}")
+            self._last = verdict
+        self._send(verdict, now)
+        if now >= self._next_diagnostics:
+            self._next_diagnostics = now + DIAGNOSTICS_PERIOD_S
+            self._publish_diagnostics(verdict, now)
+
+    def _send(self, verdict: Verdict, now: float) -> None:
+        state = SupervisorState(state=int(verdict.state), motion_allowed=verdict.motion_allowed, reason=verdict.reason)
+        state.header.stamp = to_time(self.clock.now_ns())
+        state.nodes = list(self._supervision.nodes)
+        state.node_states = list(self._supervision.lifecycle_states(now))
+        self._states.publish(state)
+
+    def _publish_diagnostics(self, verdict: Verdict, now: float) -> None:
+        message = DiagnosticArray()
+        message.header.stamp = to_time(self.clock.now_ns())
+        level = DiagnosticStatus.OK if verdict.motion_allowed else DiagnosticStatus.WARN
+        message.status.append(DiagnosticStatus(name="cell", level=level, message=f"{verdict.state.name} {verdict.reason}"))
+        for node, state in zip(self._supervision.nodes, self._supervision.lifecycle_states(now), strict=True):
+            level = DiagnosticStatus.OK if state == "active" else DiagnosticStatus.ERROR
+            message.status.append(DiagnosticStatus(name=f"node {node}", level=level, message=state))
+        self._diagnostics.publish(message)
+
+    def _advance(self, now: float) -> None:
+        if self._pending is not None:
+            future, deadline = self._pending
+            if not future.done() and now < deadline:
+                return
+            self._pending = None
+        transition = self._supervision.next_transition(now)
+        if transition is None:
+            return
+        node, name = transition
+        if now < self._not_before.get(node, 0.0) or not self._clients[node].service_is_ready():
+            return
+        self._not_before[node] = now + (RETRY_PERIOD_S if name == "configure" else 0.2)
+        request = ChangeState.Request(transition=Transition(id=TRANSITIONS[name]))
+        self._pending = self._clients[node].call_async(request), now + self.lab.supervisor.configure_time_out
+
+    def _on_stop(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        def stop() -> None:
+            self._supervision.stop("stopped by the operator; call /supervisor/resume to go on")
+            self._publish(time.monotonic())
+
+        self.in_main(stop)
+        response.success, response.message = True, "stopped"
+        return response
+
+    def _on_resume(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        trouble = self.in_main(lambda: self._supervision.resume(time.monotonic()))
+        response.success, response.message = not trouble, trouble or "motion allowed"
+        return response
+
+
+def main() -> int:
+    """Run the node."""
+    return run_node(SupervisorNode)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

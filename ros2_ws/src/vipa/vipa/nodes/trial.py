@@ -1,0 +1,193 @@
+"""Trial node: runs trials of a task on the running cell, on demand (/trial/run) or by itself, and logs every result."""
+
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from rclpy.action import ActionServer, CancelResponse, GoalResponse
+from std_msgs.msg import String
+from vipa_msgs.action import RunTrial
+from vipa_msgs.msg import SupervisorState, TrialEvent
+
+from vipa.errors import VipaError
+from vipa.nodes.base import LATCHED, LATEST, RELIABLE, ManagedNode, run_node
+from vipa.nodes.messages import to_time
+from vipa.trials.referee import Referee, TaskDescription, make_referee
+from vipa.trials.trial import Trial, TrialLog, TrialResult
+from vipa_inference.policy import HOLD_INSTRUCTION
+
+JUDGE_PERIOD_S = 0.1
+READY_TIME_OUT_S = 90.0
+
+
+class TrialNode(ManagedNode):
+    """One trial at a time: reset the scene, give the instruction, ask the referee, write the result."""
+
+    def __init__(self) -> None:
+        super().__init__("trial", period_s=0.02)
+        for name, default in (("task", "reach"), ("instruction", ""), ("variant", "seen"), ("policy", "scripted")):
+            self.declare_parameter(name, default)
+        self.declare_parameter("seed", 0)
+        self.declare_parameter("trials", 0)
+        self.declare_parameter("time_limit", 0.0)
+        self.declare_parameter("log", "trials.jsonl")
+        self._referee: Referee = make_referee(self.lab.referee)
+        self._log = TrialLog(Path(str(self.get_parameter("log").value)))
+        self._remaining = int(self.get_parameter("trials").value or 0)
+        self._ends_when_done = self._remaining > 0
+        self._next_seed = int(self.get_parameter("seed").value or 0)
+        self._trial: Trial | None = None
+        self._result: TrialResult | None = None
+        self._next_judgement = 0.0
+        self._started = time.monotonic()
+        self._done = threading.Event()
+        self._cell: Any = None
+        self._cells = self.polled(SupervisorState, "/supervisor/state", LATEST)
+        self._events = self.create_publisher(TrialEvent, "/trial/events", RELIABLE)
+        self._instruction = self.create_publisher(String, "/policy/instruction", LATCHED)
+        self._instruct(HOLD_INSTRUCTION)
+        self._server = ActionServer(
+            self,
+            RunTrial,
+            "/trial/run",
+            execute_callback=self._execute,
+            goal_callback=self._on_goal,
+            cancel_callback=lambda goal: CancelResponse.ACCEPT,
+        )
+
+    def step(self) -> None:
+        """Begin the next trial when the cell is ready; judge the running one."""
+        self._cell = self.take_latest(self._cells) or self._cell
+        if self._trial is None:
+            self._begin_next()
+        elif time.monotonic() >= self._next_judgement:
+            self._next_judgement = time.monotonic() + JUDGE_PERIOD_S
+            self._judge()
+
+    def close(self) -> None:
+        """Abort a running trial, so that it is logged."""
+        if self._trial is not None:
+            self._emit(self._trial.abort(self.clock.now_ns(), "the trial node ended"))
+            self._end()
+
+    def _begin_next(self) -> None:
+        if self._ends_when_done and self._remaining == 0:
+            self.finish(0, "")
+            return
+        if self._remaining == 0:
+            return
+        if not self._ready():
+            if time.monotonic() - self._started > READY_TIME_OUT_S:
+                reason = self._cell.reason if self._cell is not None else "no supervisor"
+                self.finish(1, f"trial: the cell was not ready within {READY_TIME_OUT_S:.0f} s: {reason}")
+            return
+        self._remaining -= 1
+        parameters = {n: str(self.get_parameter(n).value) for n in ("task", "instruction", "variant")}
+        try:
+            self._begin(self._next_seed, float(self.get_parameter("time_limit").value or 0.0), **parameters)
+        except VipaError as error:
+            self.finish(1, f"trial: {error}")
+        self._next_seed += 1
+
+    def _ready(self) -> bool:
+        return self._cell is not None and self._cell.state == SupervisorState.READY and self.clock.now_ns() > 0
+
+    def _begin(self, seed: int, time_limit: float, task: str, instruction: str, variant: str) -> None:
+        description: TaskDescription = self._referee.reset(task, seed, variant)
+        text = instruction or description.instruction
+        self._trial = Trial(
+            task=task,
+            instruction=text,
+            seed=seed,
+            variant=variant,
+            policy=str(self.get_parameter("policy").value),
+            sub_tasks=description.sub_tasks,
+            time_limit=time_limit or description.time_limit,
+        )
+        self._result = None
+        self._done.clear()
+        self._emit(self._trial.start(self.clock.now_ns()))
+        self._instruct(text)
+
+    def _judge(self) -> None:
+        assert self._trial is not None
+        now_ns = self.clock.now_ns()
+        try:
+            done = self._referee.judge()
+            stopped = "" if self._ready() else str(self._cell.reason)
+            self._emit(self._trial.update(now_ns, done, stopped))
+        except VipaError as error:
+            self._emit(self._trial.abort(now_ns, str(error)))
+        if self._trial.finished:
+            self._end()
+
+    def _end(self) -> None:
+        assert self._trial is not None
+        self._instruct(HOLD_INSTRUCTION)
+        self._result = self._trial.result()
+        self._log.append(self._result)
+        self._trial = None
+        self._started = time.monotonic()
+        self._done.set()
+
+    def _instruct(self, text: str) -> None:
+        self._instruction.publish(String(data=text))
+
+    def _emit(self, events: Any) -> None:
+        for event in events:
+            message = TrialEvent(trial=event.trial, event=event.kind, sub_task=event.sub_task, detail=event.detail)
+            message.header.stamp = to_time(event.time_ns)
+            self._events.publish(message)
+            self.get_logger().info(" ".join(w for w in ("trial:", event.kind, event.sub_task, event.detail) if w))
+
+    # -- action /trial/run -------------------------------------------------------------------------------------------
+    def _on_goal(self, goal: Any) -> GoalResponse:
+        return GoalResponse.REJECT if self._trial is not None or self._remaining else GoalResponse.ACCEPT
+
+    def _execute(self, handle: Any) -> RunTrial.Result:
+        goal = handle.request
+        variant = str(self.get_parameter("variant").value)
+
+        def begin() -> VipaError | None:
+            try:
+                self._begin(int(goal.seed), goal.time_limit, goal.task, goal.instruction, variant)
+            except VipaError as error:
+                return error
+            return None
+
+        error = self.in_main(begin)
+        if error is not None:
+            handle.abort()
+            return RunTrial.Result(outcome="failed", detail=str(error))
+        while not self._done.wait(timeout=0.2):
+            if handle.is_cancel_requested:
+                self.in_main(lambda: self._abort("cancelled"))
+        result = self._result
+        assert result is not None
+        handle.canceled() if handle.is_cancel_requested else handle.succeed()
+        return RunTrial.Result(
+            success=result.outcome == "succeeded",
+            sub_tasks=list(result.sub_tasks),
+            sub_tasks_done=list(result.done),
+            sub_task_times=list(result.times),
+            duration=result.duration,
+            outcome=result.outcome,
+            detail=result.detail,
+        )
+
+    def _abort(self, reason: str) -> None:
+        if self._trial is not None:
+            self._emit(self._trial.abort(self.clock.now_ns(), reason))
+            self._end()
+
+
+def main() -> int:
+    """Run the node."""
+    return run_node(TrialNode)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
+

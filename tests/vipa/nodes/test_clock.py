@@ -1,0 +1,75 @@
+"""ROS time between two messages of /clock."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+clock_module = pytest.importorskip("vipa.nodes.clock")
+MS = 1_000_000
+
+
+class FakeNode:
+    """A node whose /clock messages and wall time the test decides."""
+
+    def __init__(self, simulated: bool = True) -> None:
+        self.clock_subscription = object() if simulated else None
+        self.message: Any = None
+
+    def take_latest(self, subscription: Any) -> Any:
+        message, self.message = self.message, None
+        return message
+
+    def get_clock(self) -> Any:
+        return SimpleNamespace(now=lambda: SimpleNamespace(nanoseconds=42))
+
+    def publish(self, now_ns: int) -> None:
+        self.message = SimpleNamespace(clock=SimpleNamespace(sec=now_ns // 10**9, nanosec=now_ns % 10**9))
+
+
+@pytest.fixture
+def wall(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    state = SimpleNamespace(ns=10**12)
+    monkeypatch.setattr(clock_module.time, "monotonic_ns", lambda: state.ns)
+    return state
+
+
+def test_without_simulated_time_it_is_the_nodes_clock() -> None:
+    assert clock_module.FineClock(FakeNode(simulated=False)).now_ns() == 42
+
+
+def test_zero_until_time_begins(wall: SimpleNamespace) -> None:
+    assert clock_module.FineClock(FakeNode()).now_ns() == 0
+
+
+def test_it_runs_on_with_the_wall_and_then_holds(wall: SimpleNamespace) -> None:
+    node = FakeNode()
+    clock = clock_module.FineClock(node)
+    node.publish(5 * 10**9)
+    assert clock.now_ns() == 5 * 10**9
+    wall.ns += 7 * MS
+    assert clock.now_ns() == 5 * 10**9 + 7 * MS
+    wall.ns += 500 * MS
+    assert clock.now_ns() == 5 * 10**9 + clock.HOLD_NS
+
+
+def test_it_does_not_run_backwards_when_the_laboratory_stretches_time(wall: SimpleNamespace) -> None:
+    node = FakeNode()
+    clock = clock_module.FineClock(node)
+    node.publish(5 * 10**9)
+    clock.now_ns()
+    wall.ns += 30 * MS
+    before = clock.now_ns()
+    node.publish(5 * 10**9 + 20 * MS)
+    assert clock.now_ns() == before
+    wall.ns += 15 * MS
+    assert clock.now_ns() == 5 * 10**9 + 35 * MS
+
+
+def test_a_large_jump_back_is_followed(wall: SimpleNamespace) -> None:
+    node = FakeNode()
+    clock = clock_module.FineClock(node)
+    node.publish(50 * 10**9)
+    clock.now_ns()
+    node.publish(5 * 10**9)
+    assert clock.now_ns() == 5 * 10**9
