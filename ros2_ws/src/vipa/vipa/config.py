@@ -24,6 +24,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigurationError(f"configuration {path}: no such file") from None
+    except OSError as error:
+        raise ConfigurationError(f"configuration {path}: cannot be read: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"configuration {path}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
@@ -51,7 +53,8 @@ def from_mapping(cls: type[T], values: Any, where: str = "") -> T:
     for key in mapping:
         if key not in fields:
             known = ", ".join(sorted(fields))
-            raise ConfigurationError(f"unknown key {_join(where, str(key))}; known keys here: {known}")
+            name = str(key) if str(key).isprintable() else repr(key)
+            raise ConfigurationError(f"unknown key {_join(where, name)}; known keys here: {known}")
     arguments: dict[str, Any] = {}
     for name, field in fields.items():
         if name in mapping:

@@ -14,6 +14,7 @@ from rclpy.callback_groups import CallbackGroup
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.signals import SignalHandlerOptions
 from vipa_msgs.msg import Heartbeat, SupervisorState
 
 from vipa.errors import VipaError
@@ -260,33 +261,34 @@ def run_node(make_node: Callable[[], ManagedNode]) -> int:
     Returns:
         The exit status: 0, what the node gave to ``finish``, or 1 where it could not be made (bad parameter, bad YAML).
     """
-    rclpy.init()
-    signal.signal(signal.SIGTERM, lambda *_: rclpy.try_shutdown())
+    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     executor = SingleThreadedExecutor()
     node: ManagedNode | None = None
-    spinner = threading.Thread(target=_spin, args=(executor,), name="executor", daemon=True)
     try:
         node = make_node()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: node.finish(0, ""))
         executor.add_node(node)
+        spinner = threading.Thread(target=_spin, args=(executor, node), name="executor", daemon=True)
         spinner.start()
         node.run()
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
+        node.close()
+        executor.shutdown(timeout_sec=1.0)
+        spinner.join(timeout=1.0)
     except VipaError as error:
         print(error, file=sys.stderr)
         return 1
     finally:
-        if node is not None:
-            node.close()
         rclpy.try_shutdown()
-        executor.shutdown(timeout_sec=1.0)
-        if spinner.is_alive():
-            spinner.join(timeout=1.0)
     return node.exit_status or 0
 
 
-def _spin(executor: SingleThreadedExecutor) -> None:
+def _spin(executor: SingleThreadedExecutor, node: ManagedNode) -> None:
+    """Answer services until the executor is shut down; should one of them fail, the node ends, to be started again."""
     try:
         executor.spin()
     except ExternalShutdownException:
         return
+    finally:
+        if node.exit_status is None:
+            node.finish(1, f"{node.get_name()}: its executor ended")

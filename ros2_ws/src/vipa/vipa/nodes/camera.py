@@ -1,6 +1,7 @@
 """Camera node: one L515, published under the topic names of realsense-ros."""
 
 import sys
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -15,6 +16,7 @@ from vipa.nodes.base import LATEST, RELIABLE, ManagedNode, run_node
 from vipa.nodes.messages import to_camera_info, to_image, to_time
 
 DIAGNOSTICS_PERIOD_S = 1.0
+RECOVERY_PERIOD_S = 10.0
 
 
 class CameraNode(ManagedNode):
@@ -30,7 +32,8 @@ class CameraNode(ManagedNode):
         self._make_context = make_context
         self._camera: L515 | None = None
         self._next_diagnostics = 0.0
-        self._lost = False
+        self._next_recovery = 0.0
+        self._recovery: threading.Thread | None = None
         name = self.camera_name
         self._color = self.create_publisher(Image, f"/camera/{name}/color/image_raw", LATEST)
         self._color_info = self.create_publisher(CameraInfo, f"/camera/{name}/color/camera_info", LATEST)
@@ -55,32 +58,47 @@ class CameraNode(ManagedNode):
         self._camera.start()
 
     def step(self) -> None:
-        """Publish the newest frame; look for a lost device."""
-        if self._camera is None:
+        """Publish the newest frame; look after a lost device, without missing a heartbeat."""
+        if self._camera is None or (self._recovery is not None and self._recovery.is_alive()):
             time.sleep(0.02)
             return
         try:
-            if self._lost:
-                self._camera.start()
-                self._lost = False
-                self.report(Heartbeat.OK, "")
-            frame = self._camera.read(0.1)
+            frame = self._camera.read(0.05)
         except HardwareError as error:
-            self._lost = True
             self.report(Heartbeat.ERROR, str(error))
-            time.sleep(0.2)
+            self._recover()
             return
-        if frame is not None and self.active:
-            self._publish(frame)
+        if frame is not None:
+            self.report(Heartbeat.OK, "")
+            if self.active:
+                self._publish(frame)
         if time.monotonic() >= self._next_diagnostics:
             self._next_diagnostics = time.monotonic() + DIAGNOSTICS_PERIOD_S
             self._publish_diagnostics()
 
     def cleanup(self) -> None:
         """Let go of the device."""
+        if self._recovery is not None:
+            self._recovery.join()
+            self._recovery = None
         if self._camera is not None:
             self._camera.stop()
             self._camera = None
+
+    def _recover(self) -> None:
+        """Restart a lost device in a thread, since that takes seconds; once in ``RECOVERY_PERIOD_S``."""
+        assert self._camera is not None
+        if time.monotonic() < self._next_recovery:
+            return
+        self._next_recovery = time.monotonic() + RECOVERY_PERIOD_S
+        self._recovery = threading.Thread(target=self._try_recovery, args=(self._camera,), name="recovery")
+        self._recovery.start()
+
+    def _try_recovery(self, camera: L515) -> None:
+        try:
+            camera.recover()
+        except HardwareError as error:
+            self.get_logger().error(str(error))
 
     def _publish(self, frame: Frame) -> None:
         assert self._camera is not None
@@ -99,7 +117,7 @@ class CameraNode(ManagedNode):
     def _publish_diagnostics(self) -> None:
         assert self._camera is not None
         status = DiagnosticStatus(name=f"camera {self.camera_name}", hardware_id=self.lab.cameras[self.camera_name].device.serial)
-        status.level = DiagnosticStatus.ERROR if self._lost else DiagnosticStatus.OK
+        status.level = DiagnosticStatus.ERROR if self.level == Heartbeat.ERROR else DiagnosticStatus.OK
         status.values = [KeyValue(key=k, value=str(v)) for k, v in self._camera.diagnostics().items()]
         message = DiagnosticArray(status=[status])
         message.header.stamp = to_time(self.clock.now_ns())

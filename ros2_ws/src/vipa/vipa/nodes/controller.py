@@ -15,6 +15,7 @@ from vipa.control.gate import SafetyGate
 from vipa.control.kinematics import Kinematics
 from vipa.control.schedule import ChunkScheduler
 from vipa.errors import VipaError
+from vipa.hardware.fr3.robot import flange_pose
 from vipa.nodes.arm import JOINT_NAMES
 from vipa.nodes.base import LATEST, RELIABLE, RELIABLE_DEEP, ManagedNode, request_real_time, run_node
 from vipa.nodes.hand import FINGER_NAMES
@@ -50,7 +51,8 @@ class ControllerNode(ManagedNode):
     def configure(self) -> None:
         """Make the controller from the laboratory's limits."""
         control = self.lab.control
-        kinematics = Kinematics(control.kinematics, self.lab.arm.end_effector_in_flange())
+        tool = flange_pose(self.lab.arm.end_effector_translation, self.lab.arm.end_effector_rpy)
+        kinematics = Kinematics(control.kinematics, tool)
         rest = np.array(control.kinematics.rest_posture)
         scheduler = ChunkScheduler(control.schedule, rest, np.ones(HAND_DIMENSION))
         self._controller = Controller(kinematics, SafetyGate(control.gate, kinematics), scheduler, control)

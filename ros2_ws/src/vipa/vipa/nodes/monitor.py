@@ -10,10 +10,11 @@ from vipa_msgs.msg import ActionTrace, ArmState, GateEvent
 
 from vipa.benchmarks.loop import LoopStatistics, Step
 from vipa.errors import VipaError
+from vipa.lab import split_address
+from vipa.laboratory_client import LaboratoryClient
 from vipa.nodes.base import LATEST, RELIABLE_DEEP, ManagedNode, run_node
 from vipa.nodes.messages import to_ns
 from vipa.result import Result
-from vipa.trials.referee import LaboratoryReferee
 
 SETTLE_S = 1.0
 GIVE_UP_S = 90.0
@@ -66,7 +67,7 @@ class MonitorNode(ManagedNode):
             self._statistics.clear()
             self._refused_at_start = -1
             if self.lab.simulated:
-                LaboratoryReferee(self.lab.referee).request("reset_statistics")
+                self._laboratory().request("reset_statistics")
             self._begun = self.clock.now_ns(), wall
         elif wall - self._started > GIVE_UP_S:
             self.finish(1, f"monitor: no action step was executed within {GIVE_UP_S:.0f} s")
@@ -87,11 +88,14 @@ class MonitorNode(ManagedNode):
         for name, subscription in self._images.items():
             statistics.frames.setdefault(name, []).extend(to_ns(m.header.stamp) for m in self.take_all(subscription))
 
+    def _laboratory(self) -> LaboratoryClient:
+        return LaboratoryClient(split_address(self.lab.referee, "referee"))
+
     def _finish(self) -> None:
         statistics = self._statistics
         if self.lab.simulated:
             try:
-                statistics.fci = LaboratoryReferee(self.lab.referee).request("statistics")["fci"]
+                statistics.fci = self._laboratory().request("statistics")["fci"]
             except VipaError as error:
                 self.finish(1, f"monitor: {error}")
                 return

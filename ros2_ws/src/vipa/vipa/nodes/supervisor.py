@@ -4,6 +4,7 @@ import sys
 import time
 from typing import Any
 
+import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
@@ -29,7 +30,7 @@ class SupervisorNode(ManagedNode):
         names = tuple(str(n) for n in self.get_parameter("nodes").value or ())
         namespaces = [str(n) for n in self.get_parameter("namespaces").value or ()]
         self._supervision = Supervision(names, self.lab.supervisor.heartbeat_time_out)
-        self._clients = {
+        self._change_state = {
             name: self.create_client(ChangeState, f"{namespace}/{name}/change_state")
             for name, namespace in zip(names, namespaces, strict=True)
         }
@@ -54,7 +55,8 @@ class SupervisorNode(ManagedNode):
 
     def close(self) -> None:
         """Say that the cell shuts down: motion is not allowed any more."""
-        self._send(Verdict(CellState.SHUTDOWN, False, "the supervisor ends"), time.monotonic())
+        if rclpy.ok():
+            self._send(Verdict(CellState.SHUTDOWN, False, "the supervisor ends"), time.monotonic())
 
     def _publish(self, now: float) -> None:
         verdict = self._supervision.verdict(now)
@@ -93,11 +95,11 @@ class SupervisorNode(ManagedNode):
         if transition is None:
             return
         node, name = transition
-        if now < self._not_before.get(node, 0.0) or not self._clients[node].service_is_ready():
+        if now < self._not_before.get(node, 0.0) or not self._change_state[node].service_is_ready():
             return
         self._not_before[node] = now + (RETRY_PERIOD_S if name == "configure" else 0.2)
         request = ChangeState.Request(transition=Transition(id=TRANSITIONS[name]))
-        self._pending = self._clients[node].call_async(request), now + self.lab.supervisor.configure_time_out
+        self._pending = self._change_state[node].call_async(request), now + self.lab.supervisor.configure_time_out
 
     def _on_stop(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         def stop() -> None:

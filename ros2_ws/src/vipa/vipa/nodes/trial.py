@@ -1,5 +1,7 @@
 """Trial node: runs trials of a task on the running cell, on demand (/trial/run) or by itself, and logs every result."""
 
+import dataclasses
+import math
 import sys
 import threading
 import time
@@ -14,8 +16,9 @@ from vipa_msgs.msg import SupervisorState, TrialEvent
 from vipa.errors import VipaError
 from vipa.nodes.base import LATCHED, LATEST, RELIABLE, ManagedNode, run_node
 from vipa.nodes.messages import to_time
-from vipa.trials.referee import Referee, TaskDescription, make_referee
-from vipa.trials.trial import Trial, TrialLog, TrialResult
+from vipa.trials.referee import Assignment, Referee, make_referee
+from vipa.trials.result import TrialLog, TrialResult
+from vipa.trials.trial import Trial
 from vipa_inference.policy import HOLD_INSTRUCTION
 
 JUDGE_PERIOD_S = 0.1
@@ -38,6 +41,7 @@ class TrialNode(ManagedNode):
         self._remaining = int(self.get_parameter("trials").value or 0)
         self._ends_when_done = self._remaining > 0
         self._next_seed = int(self.get_parameter("seed").value or 0)
+        self._seed = self._next_seed
         self._trial: Trial | None = None
         self._result: TrialResult | None = None
         self._next_judgement = 0.0
@@ -95,40 +99,42 @@ class TrialNode(ManagedNode):
         return self._cell is not None and self._cell.state == SupervisorState.READY and self.clock.now_ns() > 0
 
     def _begin(self, seed: int, time_limit: float, task: str, instruction: str, variant: str) -> None:
-        description: TaskDescription = self._referee.reset(task, seed, variant)
-        text = instruction or description.instruction
-        self._trial = Trial(
-            task=task,
-            instruction=text,
-            seed=seed,
-            variant=variant,
-            policy=str(self.get_parameter("policy").value),
-            sub_tasks=description.sub_tasks,
-            time_limit=time_limit or description.time_limit,
-        )
-        self._result = None
+        assignment: Assignment = self._referee.reset(task, seed, variant)
+        changes = {"instruction": instruction} if instruction else {}
+        changes |= {"time_limit": time_limit} if time_limit else {}
+        assignment = dataclasses.replace(assignment, **changes)
+        self._trial = Trial(assignment, seed=seed, variant=variant, policy=str(self.get_parameter("policy").value))
+        self._seed, self._result = seed, None
         self._done.clear()
         self._emit(self._trial.start(self.clock.now_ns()))
-        self._instruct(text)
+        self._instruct(assignment.instruction)
 
     def _judge(self) -> None:
         assert self._trial is not None
         now_ns = self.clock.now_ns()
         try:
-            done = self._referee.judge()
-            stopped = "" if self._ready() else str(self._cell.reason)
-            self._emit(self._trial.update(now_ns, done, stopped))
+            judgement = self._referee.judge()
+            reason = "" if self._ready() else str(self._cell.reason)
+            self._emit(
+                self._trial.update(
+                    now_ns,
+                    judgement.done,
+                    supervisor_ok=self._ready(),
+                    supervisor_reason=reason,
+                    failure=judgement.failure,
+                )
+            )
         except VipaError as error:
             self._emit(self._trial.abort(now_ns, str(error)))
-        if self._trial.finished:
+        if not self._trial.running:
             self._end()
 
     def _end(self) -> None:
         assert self._trial is not None
         self._instruct(HOLD_INSTRUCTION)
-        self._result = self._trial.result()
+        self._result, self._trial = self._trial.result, None
+        assert self._result is not None
         self._log.append(self._result)
-        self._trial = None
         self._started = time.monotonic()
         self._done.set()
 
@@ -137,7 +143,8 @@ class TrialNode(ManagedNode):
 
     def _emit(self, events: Any) -> None:
         for event in events:
-            message = TrialEvent(trial=event.trial, event=event.kind, sub_task=event.sub_task, detail=event.detail)
+            message = TrialEvent(event=event.kind, sub_task=event.sub_task, detail=event.detail)
+            message.trial = f"{self.get_parameter('task').value}-{self._seed}"
             message.header.stamp = to_time(event.time_ns)
             self._events.publish(message)
             self.get_logger().info(" ".join(w for w in ("trial:", event.kind, event.sub_task, event.detail) if w))
@@ -171,7 +178,7 @@ class TrialNode(ManagedNode):
             success=result.outcome == "succeeded",
             sub_tasks=list(result.sub_tasks),
             sub_tasks_done=list(result.done),
-            sub_task_times=list(result.times),
+            sub_task_times=[math.nan if t is None else t for t in result.times],
             duration=result.duration,
             outcome=result.outcome,
             detail=result.detail,

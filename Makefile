@@ -1,0 +1,41 @@
+# VIPA: every target sets up first what has changed (`make setup`); a second run takes seconds.
+#
+#   make bringup [LAB=simulated] [POLICY=scripted] [TASK=reach] [SMOKE=60] [RECORD=1]
+#   make trial   [TASK=reach] [POLICY=scripted] [LAB=simulated] [N=1] [SEED=0]
+#   make test | lint | bench | doctor | setup | clean
+
+SHELL := /bin/bash
+BIN := .venv/bin
+TASK ?= reach
+
+.DEFAULT_GOAL := help
+.PHONY: help setup bringup trial test lint bench doctor clean
+
+help:
+	@sed -n 's/^# \{0,1\}//p' Makefile
+
+setup:
+	@ros2_ws/setup.sh
+
+bringup: setup
+	@$(BIN)/vipa bringup --task $(TASK) $(if $(LAB),--lab $(LAB)) $(if $(POLICY),--policy $(POLICY)) $(if $(SMOKE),--smoke $(SMOKE)) $(if $(RECORD),--record)
+
+trial: setup
+	@$(BIN)/vipa trial --task $(TASK) $(if $(LAB),--lab $(LAB)) $(if $(POLICY),--policy $(POLICY)) $(if $(N),--trials $(N)) $(if $(SEED),--seed $(SEED))
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+test: lint
+	$(BIN)/python -m pytest
+
+bench: setup
+	@$(BIN)/vipa bench loop --json -
+
+doctor: setup
+	@$(BIN)/vipa doctor
+
+clean:
+	rm -rf ros2_ws/build ros2_ws/install ros2_ws/log .venv/.vipa-setup

@@ -1,0 +1,25 @@
+"""The subcommands of ``vipa``: each module has ``add_parser(subparsers)`` and ``run(options) -> exit status``."""
+
+import argparse
+from typing import Any, Protocol
+
+
+class Subparsers(Protocol):
+    """What ``ArgumentParser.add_subparsers`` gives."""
+
+    def add_parser(self, name: str, **options: Any) -> argparse.ArgumentParser:
+        """Add the parser of one subcommand."""
+        ...
+
+
+def add_command(subparsers: Subparsers, name: str, summary: str, example: str) -> argparse.ArgumentParser:
+    """A subcommand's parser with what all of them have: an example in the help, and ``--json``."""
+    parser = subparsers.add_parser(
+        name,
+        help=summary,
+        description=f"{summary}.",
+        epilog=f"example:\n  {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--json", metavar="FILE", help="also write the result as JSON; '-': to standard output")
+    return parser

@@ -1,0 +1,155 @@
+"""The one description of the ROS graph: which nodes run, with which parameters, and what happens when one ends.
+
+``launch/bringup.launch.py`` maps it onto ROS 2 launch; ``vipa.bringup`` runs it where launch is not installed.
+"""
+
+import importlib.util
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from vipa.errors import ConfigurationError
+from vipa.lab import LabConfig, load_lab
+
+Parameter = bool | int | float | str | list[str]
+
+
+@dataclass(frozen=True)
+class NodeDescription:
+    """One process of the graph."""
+
+    name: str
+    package: str  # ROS package and executable: for ROS 2 launch
+    executable: str
+    module: str  # Python module with a main(): for vipa.bringup
+    namespace: str = ""
+    parameters: Mapping[str, Parameter] = field(default_factory=dict[str, Parameter])
+    remappings: tuple[tuple[str, str], ...] = ()
+    respawn: bool = True
+    respawn_delay_s: float = 1.0
+    nice: int = 0
+    ends_graph: bool = False  # when this process ends, the whole graph ends, with its exit status
+
+    @property
+    def full_name(self) -> str:
+        """The name with its namespace, "/camera/front"."""
+        return f"{self.namespace}/{self.name}"
+
+
+@dataclass(frozen=True)
+class GraphArguments:
+    """What can be chosen when the graph is started."""
+
+    lab: str = "simulated"  # name of a shipped laboratory, or path of a YAML file
+    policy: str = "scripted"
+    console: bool = False
+    record: bool = False
+    use_sim_time: bool | None = None  # None: as the laboratory says
+    task: str = "reach"
+    seed: int = 0
+    instruction: str = ""
+    extra: tuple[NodeDescription, ...] = ()  # further nodes, such as monitor_node() or trial_node()
+
+
+def describe(arguments: GraphArguments) -> tuple[NodeDescription, ...]:
+    """The nodes of the graph, in the order in which they are started.
+
+    Every node gets the parameters ``lab`` and ``use_sim_time``.
+
+    Raises:
+        ConfigurationError: the laboratory's YAML cannot be used, two nodes have the same name, or the installation has
+            no such optional node.
+    """
+    lab = load_lab(arguments.lab)
+    nodes = [*_laboratory(arguments, lab), *_managed(arguments, lab)]
+    nodes.append(_supervisor(nodes[1:] if lab.simulated else nodes))
+    if arguments.record:
+        nodes.append(_optional("recorder", "record"))
+    if arguments.console:
+        nodes.append(_optional("console", "console"))
+    nodes += arguments.extra
+    names = [node.full_name for node in nodes]
+    if len(set(names)) < len(names):
+        raise ConfigurationError(f"two nodes of the graph have the same name: {', '.join(sorted(names))}")
+    use_sim_time = lab.simulated if arguments.use_sim_time is None else arguments.use_sim_time
+    common: dict[str, Parameter] = {"lab": arguments.lab, "use_sim_time": use_sim_time}
+    return tuple(replace(node, parameters={**common, **node.parameters}) for node in nodes)
+
+
+def monitor_node(duration_s: float, output: str, images: bool = False) -> NodeDescription:
+    """Measures the graph for ``duration_s`` of ROS time, writes its figures as JSON to ``output``, and ends."""
+    return _node(
+        "monitor",
+        parameters={"duration": float(duration_s), "output": output, "images": images},
+        respawn=False,
+        ends_graph=True,
+    )
+
+
+def trial_node(parameters: Mapping[str, Parameter]) -> NodeDescription:
+    """Runs a trial with the given parameters of ``vipa.nodes.trial``, then ends."""
+    return _node("trial", parameters=parameters, respawn=False, ends_graph=True)
+
+
+def _laboratory(arguments: GraphArguments, lab: LabConfig) -> list[NodeDescription]:
+    if not lab.simulated:
+        return []
+    parameters: dict[str, Parameter] = {"task": arguments.task, "seed": arguments.seed}
+    module = "vipa_sim.laboratory_node"
+    # Without its world nothing can go on; a world that died midway cannot be replaced by one that starts anew.
+    return [
+        NodeDescription(
+            "laboratory", "vipa_sim", "laboratory", module, parameters=parameters, respawn=False, ends_graph=True
+        )
+    ]
+
+
+def _managed(arguments: GraphArguments, lab: LabConfig) -> list[NodeDescription]:
+    """The nodes that the supervisor leads through the life cycle, in the order of activation."""
+    package, module = ("vipa_sim", "vipa_sim.camera_process") if lab.simulated else ("vipa", "vipa.nodes.camera")
+    cameras = [
+        NodeDescription(
+            name, package, "camera", module, namespace="/camera", parameters={"camera": name}, respawn_delay_s=2.0
+        )
+        for name in lab.cameras
+    ]
+    policy: dict[str, Parameter] = {"policy": arguments.policy, "instruction": arguments.instruction}
+    return [
+        *cameras,
+        _node("arm", respawn_delay_s=2.0),
+        _node("hand"),
+        _node("policy", parameters=policy, nice=5),
+        _node("controller"),
+    ]
+
+
+def _supervisor(managed: list[NodeDescription]) -> NodeDescription:
+    names, namespaces = [node.name for node in managed], [node.namespace for node in managed]
+    return _node("supervisor", parameters={"nodes": names, "namespaces": namespaces})
+
+
+def _optional(name: str, argument: str) -> NodeDescription:
+    node = _node(name, nice=5)
+    if importlib.util.find_spec(node.module) is None:
+        raise ConfigurationError(f"{argument}: this installation has no node {node.module}; leave out {argument}")
+    return node
+
+
+def _node(
+    name: str,
+    parameters: Mapping[str, Parameter] | None = None,
+    respawn: bool = True,
+    respawn_delay_s: float = 1.0,
+    nice: int = 0,
+    ends_graph: bool = False,
+) -> NodeDescription:
+    return NodeDescription(
+        name,
+        "vipa",
+        name,
+        f"vipa.nodes.{name}",
+        parameters=parameters or {},
+        respawn=respawn,
+        respawn_delay_s=respawn_delay_s,
+        nice=nice,
+        ends_graph=ends_graph,
+    )

@@ -1,0 +1,294 @@
+"""Who prepares a task and judges its sub-tasks: the simulated laboratory, or a person at a real one."""
+
+import json
+import queue
+import socket
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, TextIO, cast
+
+from vipa.errors import VipaError
+
+
+class RefereeError(VipaError):
+    """The referee cannot be reached, refuses, or answers what cannot be understood."""
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """What the robot is to do in one trial."""
+
+    task: str
+    instruction: str
+    sub_tasks: tuple[str, ...]
+    time_limit: float  # s
+
+    def __post_init__(self) -> None:
+        if not self.sub_tasks:
+            raise ValueError(f"sub_tasks: task {self.task} has none")
+        if not 0.0 < self.time_limit < float("inf"):
+            raise ValueError(f"time_limit: {self.time_limit} is no positive number of seconds")
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Which sub-tasks are done, at a time on the referee's clock.
+
+    ``failure`` says why the task cannot succeed any more; it is empty where it still can.
+    """
+
+    done: tuple[bool, ...]
+    time_ns: int
+    failure: str = ""
+
+
+class Referee(Protocol):
+    """Prepares the cell for a trial and judges it."""
+
+    def reset(self, task: str, seed: int, variant: str) -> Assignment:
+        """Prepare the cell.
+
+        Raises:
+            RefereeError: the referee cannot do it.
+        """
+        ...
+
+    def judge(self) -> Judgement:
+        """The state of the sub-tasks now.
+
+        Raises:
+            RefereeError: the referee cannot say.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release what the referee holds."""
+        ...
+
+
+class LaboratoryReferee:
+    """Client of the control port of the simulated laboratory: one JSON object a line, over TCP.
+
+    A lost connection is opened again within the time-out of the request; requests can be repeated without harm.
+    """
+
+    _LONGEST_REPLY = 65536  # bytes
+    _PAUSE = 0.1  # s between attempts to connect
+
+    def __init__(self, address: tuple[str, int], timeout: float = 5.0) -> None:
+        self._address = address
+        self._timeout = timeout
+        self._socket: socket.socket | None = None
+        self._received = b""
+        self._sub_tasks = 0
+
+    def reset(self, task: str, seed: int, variant: str = "seen") -> Assignment:
+        """Set the scene of a task; ``seed`` places the objects, ``variant`` is "seen" or "unseen"."""
+        reply = self._request({"command": "reset", "task": task, "seed": seed, "variant": variant})
+        try:
+            assignment = Assignment(
+                task=_text(reply, "task"),
+                instruction=_text(reply, "instruction"),
+                sub_tasks=tuple(_list_of(reply, "sub_tasks", str)),
+                time_limit=_number(reply, "time_limit"),
+            )
+        except ValueError as error:
+            raise RefereeError(f"{self._name}: its answer to reset cannot be used: {error}") from None
+        self._sub_tasks = len(assignment.sub_tasks)
+        return assignment
+
+    def judge(self) -> Judgement:
+        """Ask for the state of the sub-tasks."""
+        reply = self._request({"command": "judge"})
+        try:
+            done = tuple(_list_of(reply, "done", bool))
+            if self._sub_tasks and len(done) != self._sub_tasks:
+                raise ValueError(f"done: {len(done)} values for {self._sub_tasks} sub-tasks")
+            failure = _text(reply, "failure") if "failure" in reply else ""
+            return Judgement(done, _nanoseconds(reply, "time_ns"), failure)
+        except ValueError as error:
+            raise RefereeError(f"{self._name}: its answer to judge cannot be used: {error}") from None
+
+    def close(self) -> None:
+        """Close the connection; the next request opens it again."""
+        if self._socket is not None:
+            self._socket.close()
+        self._socket, self._received = None, b""
+
+    @property
+    def _name(self) -> str:
+        return f"laboratory {self._address[0]}:{self._address[1]}"
+
+    def _request(self, request: dict[str, Any]) -> dict[str, Any]:
+        deadline = time.monotonic() + self._timeout
+        while True:
+            try:
+                line = self._exchange(json.dumps(request).encode() + b"\n", deadline)
+                break
+            except TimeoutError:
+                self.close()  # an answer that comes late must not be taken for the next one
+                raise RefereeError(
+                    f"{self._name}: no answer to {request['command']} within {self._timeout:g} s. "
+                    "See the log of the laboratory"
+                ) from None
+            except OSError as error:
+                self.close()
+                if time.monotonic() + self._PAUSE >= deadline:
+                    raise RefereeError(
+                        f"{self._name}: {error.strerror or error}. Start the laboratory or correct its control address"
+                    ) from None
+                time.sleep(self._PAUSE)
+        try:
+            reply = json.loads(line)
+        except ValueError:
+            reply = None
+        if not isinstance(reply, dict):
+            self.close()
+            raise RefereeError(
+                f"{self._name}: answered {request['command']} with what is no JSON object: {line[:80]!r}"
+            )
+        answer = cast(dict[str, Any], reply)
+        if answer.get("ok") is not True:
+            why = " ".join(str(answer.get("error", "no reason given")).split())
+            raise RefereeError(f"{self._name}: refused {request['command']}: {why}")
+        return answer
+
+    def _exchange(self, line: bytes, deadline: float) -> bytes:
+        """Send one line, receive one line; OSError where the connection fails, TimeoutError at the deadline."""
+        if self._socket is None:
+            self._socket = socket.create_connection(self._address, timeout=_remaining(deadline))
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._socket.settimeout(_remaining(deadline))
+        self._socket.sendall(line)
+        while b"\n" not in self._received:
+            self._socket.settimeout(_remaining(deadline))
+            received = self._socket.recv(4096)
+            if not received:
+                raise ConnectionResetError("the connection was closed by the laboratory")
+            self._received += received
+            if len(self._received) > self._LONGEST_REPLY:
+                self.close()
+                raise RefereeError(f"{self._name}: an answer of more than {self._LONGEST_REPLY} bytes: no laboratory")
+        reply, _, self._received = self._received.partition(b"\n")
+        return reply
+
+
+class OperatorReferee:
+    """A person judges: asked for one sub-task after the other, answers y or n and Enter.
+
+    Args:
+        assignments: the tasks by name.
+        keys: where the answers come from, a terminal.
+        screen: where the questions go.
+        clock_ns: ROS time, ns.
+    """
+
+    def __init__(
+        self, assignments: Mapping[str, Assignment], keys: TextIO, screen: TextIO, clock_ns: Callable[[], int]
+    ) -> None:
+        self._assignments = assignments
+        self._keys, self._screen = keys, screen
+        self._clock_ns = clock_ns
+        self._lines: queue.Queue[str | None] = queue.Queue()
+        self._reader: threading.Thread | None = None
+        self._sub_tasks: tuple[str, ...] = ()
+        self._answers: list[bool] = []
+        self._closed = False
+
+    def reset(self, task: str, seed: int, variant: str = "seen") -> Assignment:
+        """Ask the operator to set the cell up, and wait for Enter."""
+        if task not in self._assignments:
+            raise RefereeError(f"operator: unknown task {task}; known: {', '.join(sorted(self._assignments))}")
+        if self._reader is None:
+            self._reader = threading.Thread(target=self._read, name="operator keys", daemon=True)
+            self._reader.start()
+        while not self._lines.empty():
+            self._next_line()  # typed ahead, meant for the trial before
+        assignment = self._assignments[task]
+        self._sub_tasks, self._answers = assignment.sub_tasks, []
+        self._say(f"Set up {task} ({variant}, placement {seed}): {assignment.instruction}")
+        self._say("Press Enter when the cell is ready.")
+        if self._closed or self._lines.get() is None:
+            self._closed = True
+            raise RefereeError(
+                "operator: the terminal was closed before the cell was ready. Start the trial on a terminal"
+            )
+        self._ask()
+        return assignment
+
+    def judge(self) -> Judgement:
+        """What the operator has answered so far; a failure once every question is answered and one answer is no."""
+        while not self._closed and len(self._answers) < len(self._sub_tasks) and not self._lines.empty():
+            line = self._next_line()
+            if line is None:
+                break
+            if line[:1].lower() not in ("y", "n"):
+                self._say("Please answer y (done) or n (failed).")
+                continue
+            self._answers.append(line[:1].lower() == "y")
+            self._ask()
+        failure = ""
+        if len(self._answers) == len(self._sub_tasks):
+            missed = [name for name, done in zip(self._sub_tasks, self._answers, strict=True) if not done]
+            failure = f"the operator answered no to: {', '.join(missed)}" if missed else ""
+        elif self._closed:
+            failure = "the operator's terminal was closed"
+        done = (*self._answers, *[False] * (len(self._sub_tasks) - len(self._answers)))
+        return Judgement(done, self._clock_ns(), failure)
+
+    def close(self) -> None:
+        """The thread that waits for keys ends with the stream or the process."""
+
+    def _read(self) -> None:
+        for line in self._keys:
+            self._lines.put(line.strip())
+        self._lines.put(None)
+
+    def _next_line(self) -> str | None:
+        line = self._lines.get()
+        self._closed = self._closed or line is None
+        return line
+
+    def _ask(self) -> None:
+        if len(self._answers) < len(self._sub_tasks):
+            self._say(f"Sub-task {len(self._answers) + 1}: {self._sub_tasks[len(self._answers)]} - done? [y/n]")
+
+    def _say(self, line: str) -> None:
+        self._screen.write(line + "\n")
+        self._screen.flush()
+
+
+def _remaining(deadline: float) -> float:
+    remaining = deadline - time.monotonic()
+    if remaining <= 0.0:
+        raise TimeoutError
+    return remaining
+
+
+def _text(reply: dict[str, Any], key: str) -> str:
+    if not isinstance(reply.get(key), str):
+        raise ValueError(f"{key}: expected text, found {reply.get(key)!r}")
+    return reply[key]
+
+
+def _number(reply: dict[str, Any], key: str) -> float:
+    value = reply.get(key)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"{key}: expected a number, found {value!r}")
+    return value
+
+
+def _nanoseconds(reply: dict[str, Any], key: str) -> int:
+    value = reply.get(key)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError(f"{key}: expected whole nanoseconds, found {value!r}")
+    return value
+
+
+def _list_of(reply: dict[str, Any], key: str, kind: type[Any]) -> list[Any]:
+    value = reply.get(key)
+    if not isinstance(value, list) or not all(isinstance(item, kind) for item in cast(list[Any], value)):
+        raise ValueError(f"{key}: expected a list of {kind.__name__}, found {value!r}")
+    return cast(list[Any], value)

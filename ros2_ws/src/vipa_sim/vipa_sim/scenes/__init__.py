@@ -1,0 +1,21 @@
+"""The scenes of the simulated laboratory, by name."""
+
+from vipa_sim.errors import SimulationError
+from vipa_sim.scenes.base import Scene, Task
+from vipa_sim.scenes.reach import Reach
+
+SCENES: dict[str, type[Scene]] = {Reach.name: Reach}
+
+
+def make_scene(name: str) -> Scene:
+    """A scene with its default configuration.
+
+    Raises:
+        SimulationError: no scene has that name.
+    """
+    if name not in SCENES:
+        raise SimulationError(f"task {name!r}: no such task; known: {', '.join(sorted(SCENES))}")
+    return SCENES[name]()
+
+
+__all__ = ["SCENES", "Scene", "Task", "make_scene"]
