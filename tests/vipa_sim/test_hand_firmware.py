@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pymodbus.client import ModbusTcpClient
+
 from vipa.errors import HardwareError
 from vipa_sim.hand_firmware import HandFirmware, RegisterError
 from vipa_sim.hand_server import HandSerialServer, HandServer

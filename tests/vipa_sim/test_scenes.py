@@ -228,9 +228,11 @@ def test_touch_counts_after_50_ms_and_bridges_a_bounce(milliseconds: tuple[int, 
     assert world.scene.judge(world) == [counts, False, False]
 
 
-def test_robot_in_the_way_of_all_markers_is_told() -> None:
-    # Three markers 0.12 m apart on a line of 0.30 m: one of them must stand where the palm is.
-    world = World(Reach(ReachConfig(x=(0.30, 0.60), y=(-0.001, 0.001), post_height=(0.149, 0.15))))
+def test_robot_in_the_way_of_all_markers_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(Reach())
+    posts = np.array([[0.45, 0.0, 0.15], [0.55, 0.2, 0.1], [0.55, -0.2, 0.1]])
+    monkeypatch.setattr(Reach, "_draw_posts", lambda scene, rng: posts)
+    before = world.state_hash()
     world.data.qpos[:7] = joints_for_tip(world, np.array([0.45, 0.0, 0.05]))
     with pytest.raises(SimulationError, match="move it to its home pose first"):
         world.reset(1)

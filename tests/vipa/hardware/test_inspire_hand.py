@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pymodbus.client import ModbusTcpClient
+
 from vipa.config import from_mapping
 from vipa.errors import ConfigurationError, HardwareError
 from vipa.hardware.inspire_config import InspireHandConfig

@@ -47,7 +47,9 @@ def test_color_image_round_trip(pixels: Any) -> None:
 
 def test_depth_image_round_trip() -> None:
     pixels = np.arange(12, dtype=np.uint16).reshape(3, 4) * 4000
-    np.testing.assert_array_equal(messages.from_image(messages.to_image(pixels, "16UC1", messages.to_time(5), "d")), pixels)
+    np.testing.assert_array_equal(
+        messages.from_image(messages.to_image(pixels, "16UC1", messages.to_time(5), "d")), pixels
+    )
 
 
 def test_a_sliced_image_is_packed() -> None:

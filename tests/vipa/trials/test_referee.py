@@ -134,7 +134,7 @@ def test_a_laboratory_that_comes_back_is_found(laboratory):
     first = laboratory(RESET)
     referee = LaboratoryReferee(first.address)
     referee.reset("reach", 0)
-    referee._socket.close()
+    referee._client._socket.close()
     first.close()
     threading.Timer(0.3, lambda: laboratory(JUDGE, port=first.address[1])).start()
     assert referee.judge().done == (True, False, False)
@@ -144,7 +144,7 @@ def test_no_laboratory(laboratory):
     server = laboratory()
     server.close()
     referee = LaboratoryReferee(server.address, timeout=0.3)
-    with pytest.raises(RefereeError, match=r"Connection refused. Start the laboratory or correct its control address"):
+    with pytest.raises(RefereeError, match=r"Connection refused. Start the laboratory or correct referee"):
         referee.judge()
 
 

@@ -94,7 +94,8 @@ class LaboratoryClient:
                 raise ConnectionResetError("the connection was closed by the laboratory")
             self._received += received
             if len(self._received) > LONGEST_REPLY:
-                raise ConnectionAbortedError(f"an answer of more than {LONGEST_REPLY} bytes")
+                self.close()
+                raise LaboratoryError(f"{self.name}: an answer of more than {LONGEST_REPLY} bytes: no laboratory")
         reply, _, self._received = self._received.partition(b"\n")
         return reply
 

@@ -1,4 +1,4 @@
-"""The supervisor's decisions, without ROS: which node to bring to which lifecycle state next, and whether motion is allowed."""
+"""The supervisor's decisions, without ROS: which lifecycle transition comes next, and whether motion is allowed."""
 
 from dataclasses import dataclass
 from enum import IntEnum
@@ -41,10 +41,10 @@ class Verdict:
 class Supervision:
     """Watches the heartbeats of the managed nodes and decides.
 
-    Nodes become configured, then active, in the order given (sensors and drivers, then policy, then controller): a node is
-    configured when every node before it is at least configured, and activated when every node before it is active. A node
-    that comes back after it was lost goes the same way. Faults clear by themselves when every node is active and without
-    error again; a stop waits for ``resume``.
+    Nodes become configured, then active, in the order given (sensors and drivers, then policy, then controller): a node
+    is configured when every node before it is at least configured, and activated when every node before it is active.
+    A node that comes back after it was lost goes the same way. Faults clear by themselves when every node is active and
+    without error again; a stop waits for ``resume``.
 
     Args:
         nodes: names of the managed nodes, in the order of activation.
@@ -98,7 +98,9 @@ class Supervision:
         if self._stop_reason:
             return Verdict(CellState.STOPPED, False, self._stop_reason)
         if trouble:
-            return Verdict(CellState.FAULT if self._was_ready or self._has_error(now) else CellState.STARTING, False, trouble)
+            return Verdict(
+                CellState.FAULT if self._was_ready or self._has_error(now) else CellState.STARTING, False, trouble
+            )
         self._was_ready = True
         return Verdict(CellState.READY, True, "")
 

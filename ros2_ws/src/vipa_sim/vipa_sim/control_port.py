@@ -46,7 +46,9 @@ class ControlPort:
             raise SimulationError(
                 f"control port {host}:{port}: {error.strerror}. Is another laboratory running? End it, or set referee"
             ) from None
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), name="control port", daemon=True)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(0.1,), name="control port", daemon=True
+        )
 
     @property
     def address(self) -> tuple[str, int]:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
 from vipa.hardware.inspire_models import (
     FINGERS,
     HAND_MODELS,

@@ -14,8 +14,8 @@ from typing import Any, TypeVar
 from pymodbus.constants import ExcCodes
 from pymodbus.server import ModbusSerialServer, ModbusTcpServer
 from pymodbus.simulator import DataType, SimData, SimDevice
-from vipa.errors import HardwareError
 
+from vipa.errors import HardwareError
 from vipa_sim.hand_firmware import FIRST_ADDRESS, LAST_ADDRESS, HandFirmware, RegisterError
 
 _START_TIME_OUT = 10.0  # s

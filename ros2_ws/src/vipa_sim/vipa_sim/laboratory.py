@@ -38,8 +38,8 @@ class LaboratoryConfig:
 class Laboratory:
     """Runs the world in the thread that calls ``run``; cameras, hand and control port have threads of their own.
 
-    The simulated clock starts at wall time and never runs ahead of it. It waits where a client or the renderer is late, so
-    a slow machine stretches time instead of dropping packets or frames.
+    The simulated clock starts at wall time and never runs ahead of it. It waits where a client or the renderer is late,
+    so a slow machine stretches time instead of dropping packets or frames.
 
     Args:
         lab: the laboratory's configuration; the servers listen on the addresses at which the drivers look for devices.
@@ -150,6 +150,7 @@ class Laboratory:
             "drop_packets": done(fci.drop_packets),
             "disconnect_arm": done(fci.disconnect),
             "delay_arm": done(fci.delay),
+            "guide_arm": done(fci.guiding),
             "silence_hand": done(hand.silence),
             "set_hand_error": done(hand.set_error),
             "disconnect_hand": done(hand.disconnect),
@@ -172,8 +173,11 @@ class Laboratory:
 
     def _reset(self, task: str, seed: int, variant: str = "seen") -> dict[str, Any]:
         if task != self._config.task:
-            raise SimulationError(f"this laboratory was started with task {self._config.task}; start one with task {task}")
+            raise SimulationError(
+                f"this laboratory was started with task {self._config.task}; start one with task {task}"
+            )
         self.world.reset(int(seed), variant)
+        self.fci.hold_here()
         return {
             "task": task,
             "instruction": self.scene.instruction,
@@ -264,4 +268,3 @@ class CameraRoom:
                 color, depth = renderer.render(name)
                 self.feed.publish(name, stamp_ns, color, depth)
         renderer.close()
-

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from vipa_sim.engine import Data, Model, mujoco
+from vipa_sim.errors import SimulationError
 from vipa_sim.hand_model import HAND_PREFIX, MOTOR_JOINTS, MOTOR_RANGES, MOTORS, linkage_matrix, tip_levers
 from vipa_sim.robot_model import JOINTS, LINKS, fr3_urdf
 from vipa_sim.scenes.base import Scene
@@ -199,14 +200,23 @@ class World:
         """Draw a new episode. Arm and hand stay as they are, and the clock runs on.
 
         Raises:
-            SimulationError: the scene has no such variant, or cannot be drawn where the robot stands.
+            SimulationError: the scene has no such variant, or cannot be drawn where the robot stands; the episode
+                before then goes on.
         """
         with self._lock:
             data = self.data
+            before = mujoco.MjData(self.model)
+            mujoco.mj_copyData(before, self.model, data)
+            scene_before = dict(vars(self.scene))
             robot = data.qpos[_ROBOT].copy(), data.qvel[_ROBOT].copy(), data.ctrl.copy(), data.time
             mujoco.mj_resetData(self.model, data)
             data.qpos[_ROBOT], data.qvel[_ROBOT], data.ctrl[:], data.time = robot
-            self.scene.reset(self, np.random.default_rng(seed), variant or self.scene.variants[0])
+            try:
+                self.scene.reset(self, np.random.default_rng(seed), variant or self.scene.variants[0])
+            except SimulationError:
+                mujoco.mj_copyData(data, self.model, before)
+                vars(self.scene).update(scene_before)
+                raise
             mujoco.mj_forward(self.model, data)
 
     def geoms(self, *names: str) -> NDArray[np.bool_]:

@@ -24,7 +24,9 @@ def add_parser(subparsers: "Subparsers") -> argparse.ArgumentParser:
     summary = "Run trials of a task through the whole graph and print the report"
     parser = add_command(subparsers, "trial", summary, "vipa trial --task reach --trials 3 --seed 7")
     add_graph_options(parser)
-    parser.add_argument("--trials", type=int, default=1, metavar="N", help="how many, with consecutive seeds (default: 1)")
+    parser.add_argument(
+        "--trials", type=int, default=1, metavar="N", help="how many, with consecutive seeds (default: 1)"
+    )
     parser.add_argument("--variant", default="seen", help="set-up of the scene (default: seen)")
     parser.add_argument("--time-limit", type=float, default=0.0, metavar="SECONDS", help="0: the task's own (default)")
     parser.add_argument("--log", type=Path, metavar="FILE", help="append results here (default: in the folder of logs)")

@@ -74,6 +74,12 @@ class LabConfig:
         for name, camera in self.cameras.items():
             if self.simulated and camera.feed is None:
                 raise ValueError(f"missing key cameras.{name}.feed: a simulated camera needs the address of its feed")
+        allowed, planned = self.control.gate.velocity_fraction, self.arm.relative_dynamics
+        if allowed > planned:
+            raise ValueError(
+                f"control.gate.velocity_fraction: {allowed} is more than arm.relative_dynamics, {planned}: "
+                "the arm would refuse what the gate lets pass"
+            )
         if self.simulated and self.referee == "operator":
             raise ValueError("referee: a simulated laboratory needs the address of its control port, host:port")
 
@@ -90,7 +96,8 @@ def load_lab(name_or_path: str) -> LabConfig:
         if not path.is_file():
             shipped = ", ".join(sorted(p.stem for p in LAB_FOLDER.glob("*.yaml")))
             raise ConfigurationError(
-                f"laboratory {name_or_path}: not one of those shipped ({shipped}); give one of them or the path of a YAML file"
+                f"laboratory {name_or_path}: not one of those shipped ({shipped}); "
+                "give one of them or the path of a YAML file"
             )
     try:
         return from_mapping(LabConfig, read_yaml(path))

@@ -40,7 +40,9 @@ class CameraNode(ManagedNode):
         self._depth = self.create_publisher(Image, f"/camera/{name}/depth/image_rect_raw", LATEST)
         self._depth_info = self.create_publisher(CameraInfo, f"/camera/{name}/depth/camera_info", LATEST)
         self._aligned = self.create_publisher(Image, f"/camera/{name}/aligned_depth_to_color/image_raw", LATEST)
-        self._aligned_info = self.create_publisher(CameraInfo, f"/camera/{name}/aligned_depth_to_color/camera_info", LATEST)
+        self._aligned_info = self.create_publisher(
+            CameraInfo, f"/camera/{name}/aligned_depth_to_color/camera_info", LATEST
+        )
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", RELIABLE)
 
     @property
@@ -52,7 +54,9 @@ class CameraNode(ManagedNode):
         """Find the device by its serial number."""
         cameras = self.lab.cameras
         if self.camera_name not in cameras:
-            raise ConfigurationError(f"camera {self.camera_name}: not in the laboratory's YAML; known: {', '.join(cameras)}")
+            raise ConfigurationError(
+                f"camera {self.camera_name}: not in the laboratory's YAML; known: {', '.join(cameras)}"
+            )
         context = self._make_context(self) if self._make_context else None
         self._camera = L515(self.camera_name, cameras[self.camera_name].device, context)
         self._camera.start()
@@ -116,7 +120,9 @@ class CameraNode(ManagedNode):
 
     def _publish_diagnostics(self) -> None:
         assert self._camera is not None
-        status = DiagnosticStatus(name=f"camera {self.camera_name}", hardware_id=self.lab.cameras[self.camera_name].device.serial)
+        status = DiagnosticStatus(
+            name=f"camera {self.camera_name}", hardware_id=self.lab.cameras[self.camera_name].device.serial
+        )
         status.level = DiagnosticStatus.ERROR if self.level == Heartbeat.ERROR else DiagnosticStatus.OK
         status.values = [KeyValue(key=k, value=str(v)) for k, v in self._camera.diagnostics().items()]
         message = DiagnosticArray(status=[status])

@@ -137,9 +137,7 @@ class ControllerNode(ManagedNode):
                 to_joint_trajectory(window.start_ns, JOINT_NAMES, window.times_s, window.positions, window.velocities)
             )
         if output.hand is not None and not output.stopping:
-            self._hand_trajectories.publish(
-                to_joint_trajectory(now_ns, FINGER_NAMES, np.zeros(1), output.hand[None])
-            )
+            self._hand_trajectories.publish(to_joint_trajectory(now_ns, FINGER_NAMES, np.zeros(1), output.hand[None]))
 
     def _publish_traces(self, now_ns: int) -> None:
         """Publish what was executed, once the arm acknowledged the trajectory that held it, or after a while."""

@@ -126,7 +126,9 @@ class HandNode(ManagedNode):
     def _watch(self, reading: HandReading) -> None:
         faulty = [f"{name} 0x{bits:02x}" for name, bits in zip(FINGER_NAMES, reading.errors, strict=True) if bits]
         if faulty:
-            self.report(Heartbeat.WARN, f"hand: error bits: {', '.join(faulty)}. Free the fingers, then call /hand/clear_errors")
+            self.report(
+                Heartbeat.WARN, f"hand: error bits: {', '.join(faulty)}. Free the fingers, then call /hand/clear_errors"
+            )
         else:
             self.report(Heartbeat.OK, "")
 

@@ -16,7 +16,11 @@ from vipa_inference.policy import ActionChunk
 from vipa_inference.rotations import matrix_from_quaternion, quaternion_from_matrix
 
 Array = NDArray[np.float64]
-IMAGE_TYPES: dict[str, tuple[type[np.generic], int]] = {"rgb8": (np.uint8, 3), "16UC1": (np.uint16, 1), "mono8": (np.uint8, 1)}
+IMAGE_TYPES: dict[str, tuple[type[np.generic], int]] = {
+    "rgb8": (np.uint8, 3),
+    "16UC1": (np.uint16, 1),
+    "mono8": (np.uint8, 1),
+}
 
 
 def to_time(stamp_ns: int) -> Time:
@@ -66,7 +70,9 @@ def from_image(message: Any) -> NDArray[Any]:
         VipaError: unknown encoding, or the size of the data does not agree with the header.
     """
     if message.encoding not in IMAGE_TYPES:
-        raise VipaError(f"image {message.header.frame_id}: encoding {message.encoding} is none of {', '.join(IMAGE_TYPES)}")
+        raise VipaError(
+            f"image {message.header.frame_id}: encoding {message.encoding} is none of {', '.join(IMAGE_TYPES)}"
+        )
     dtype, channels = IMAGE_TYPES[message.encoding]
     pixels = np.frombuffer(message.data, dtype=dtype)
     if pixels.size != message.height * message.width * channels:
@@ -91,7 +97,7 @@ def to_camera_info(intrinsics: Any, stamp: Time, frame_id: str) -> CameraInfo:
 def to_joint_trajectory(
     start_ns: int, names: list[str], times: Array, positions: Array, velocities: Array | None = None
 ) -> JointTrajectory:
-    """A joint trajectory message: ``times`` (N,) s from the header's stamp, ``positions`` and ``velocities`` (N, joints)."""
+    """A joint trajectory message: ``times`` (N,) s from its stamp, ``positions`` and ``velocities`` (N, joints)."""
     message = JointTrajectory(joint_names=names)
     message.header.stamp = to_time(start_ns)
     for i, seconds in enumerate(times):
@@ -105,7 +111,7 @@ def to_joint_trajectory(
 
 
 def from_joint_trajectory(message: Any) -> tuple[int, Array, Array, Array]:
-    """Start (ns), times (N,) s, positions (N, joints) and velocities (N, joints; zero where none are given) of a trajectory.
+    """Start (ns), times (N,) s, positions (N, joints) and velocities (N, joints; zero where none are given).
 
     Raises:
         VipaError: the points differ in length.
@@ -114,7 +120,9 @@ def from_joint_trajectory(message: Any) -> tuple[int, Array, Array, Array]:
     times = np.array([p.time_from_start.sec + p.time_from_start.nanosec * 1e-9 for p in points])
     try:
         positions = np.array([p.positions for p in points], dtype=np.float64)
-        velocities = np.array([p.velocities if len(p.velocities) else [0.0] * len(p.positions) for p in points], dtype=np.float64)
+        velocities = np.array(
+            [p.velocities if len(p.velocities) else [0.0] * len(p.positions) for p in points], dtype=np.float64
+        )
     except ValueError as error:
         raise VipaError(f"joint trajectory: its points differ in length ({error})") from None
     return to_ns(message.header.stamp), times, positions, velocities

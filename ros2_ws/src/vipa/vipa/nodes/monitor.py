@@ -21,7 +21,10 @@ GIVE_UP_S = 90.0
 
 
 class MonitorNode(ManagedNode):
-    """Measures from the first executed step on for ``duration`` seconds of ROS time, writes a ``vipa.result.Result``, and ends."""
+    """Measures ``duration`` seconds of ROS time from the first executed step on, then ends.
+
+    The figures go to the file ``output`` as a ``vipa.result.Result``.
+    """
 
     def __init__(self) -> None:
         super().__init__("monitor", period_s=0.005)

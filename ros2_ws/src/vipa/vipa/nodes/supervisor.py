@@ -79,7 +79,9 @@ class SupervisorNode(ManagedNode):
         message = DiagnosticArray()
         message.header.stamp = to_time(self.clock.now_ns())
         level = DiagnosticStatus.OK if verdict.motion_allowed else DiagnosticStatus.WARN
-        message.status.append(DiagnosticStatus(name="cell", level=level, message=f"{verdict.state.name} {verdict.reason}"))
+        message.status.append(
+            DiagnosticStatus(name="cell", level=level, message=f"{verdict.state.name} {verdict.reason}")
+        )
         for node, state in zip(self._supervision.nodes, self._supervision.lifecycle_states(now), strict=True):
             level = DiagnosticStatus.OK if state == "active" else DiagnosticStatus.ERROR
             message.status.append(DiagnosticStatus(name=f"node {node}", level=level, message=state))

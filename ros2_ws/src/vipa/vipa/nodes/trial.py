@@ -36,7 +36,7 @@ class TrialNode(ManagedNode):
         self.declare_parameter("trials", 0)
         self.declare_parameter("time_limit", 0.0)
         self.declare_parameter("log", "trials.jsonl")
-        self._referee: Referee = make_referee(self.lab.referee)
+        self._referee: Referee = make_referee(self.lab.referee, self.clock.now_ns)
         self._log = TrialLog(Path(str(self.get_parameter("log").value)))
         self._remaining = int(self.get_parameter("trials").value or 0)
         self._ends_when_done = self._remaining > 0
@@ -197,4 +197,3 @@ def main() -> int:
 
 if __name__ == "__main__":
     sys.exit(main())
-

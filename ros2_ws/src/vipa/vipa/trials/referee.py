@@ -1,15 +1,15 @@
 """Who prepares a task and judges its sub-tasks: the simulated laboratory, or a person at a real one."""
 
-import json
 import queue
-import socket
+import sys
 import threading
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, TextIO, cast
 
 from vipa.errors import VipaError
+from vipa.lab import split_address
+from vipa.laboratory_client import LaboratoryClient, LaboratoryError
 
 
 class RefereeError(VipaError):
@@ -44,6 +44,17 @@ class Judgement:
     failure: str = ""
 
 
+OPERATOR_TASKS = {
+    "reach": Assignment(
+        "reach",
+        "touch the red, then the green, then the blue marker",
+        ("touch red", "touch green", "touch blue"),
+        60.0,
+    )
+}
+"""The tasks that a person can set up and judge."""
+
+
 class Referee(Protocol):
     """Prepares the cell for a trial and judges it."""
 
@@ -69,24 +80,15 @@ class Referee(Protocol):
 
 
 class LaboratoryReferee:
-    """Client of the control port of the simulated laboratory: one JSON object a line, over TCP.
-
-    A lost connection is opened again within the time-out of the request; requests can be repeated without harm.
-    """
-
-    _LONGEST_REPLY = 65536  # bytes
-    _PAUSE = 0.1  # s between attempts to connect
+    """The simulated laboratory judges from the state of its world."""
 
     def __init__(self, address: tuple[str, int], timeout: float = 5.0) -> None:
-        self._address = address
-        self._timeout = timeout
-        self._socket: socket.socket | None = None
-        self._received = b""
+        self._client = LaboratoryClient(address, timeout)
         self._sub_tasks = 0
 
     def reset(self, task: str, seed: int, variant: str = "seen") -> Assignment:
         """Set the scene of a task; ``seed`` places the objects, ``variant`` is "seen" or "unseen"."""
-        reply = self._request({"command": "reset", "task": task, "seed": seed, "variant": variant})
+        reply = self._request("reset", task=task, seed=seed, variant=variant)
         try:
             assignment = Assignment(
                 task=_text(reply, "task"),
@@ -101,7 +103,7 @@ class LaboratoryReferee:
 
     def judge(self) -> Judgement:
         """Ask for the state of the sub-tasks."""
-        reply = self._request({"command": "judge"})
+        reply = self._request("judge")
         try:
             done = tuple(_list_of(reply, "done", bool))
             if self._sub_tasks and len(done) != self._sub_tasks:
@@ -113,66 +115,17 @@ class LaboratoryReferee:
 
     def close(self) -> None:
         """Close the connection; the next request opens it again."""
-        if self._socket is not None:
-            self._socket.close()
-        self._socket, self._received = None, b""
+        self._client.close()
 
     @property
     def _name(self) -> str:
-        return f"laboratory {self._address[0]}:{self._address[1]}"
+        return self._client.name
 
-    def _request(self, request: dict[str, Any]) -> dict[str, Any]:
-        deadline = time.monotonic() + self._timeout
-        while True:
-            try:
-                line = self._exchange(json.dumps(request).encode() + b"\n", deadline)
-                break
-            except TimeoutError:
-                self.close()  # an answer that comes late must not be taken for the next one
-                raise RefereeError(
-                    f"{self._name}: no answer to {request['command']} within {self._timeout:g} s. "
-                    "See the log of the laboratory"
-                ) from None
-            except OSError as error:
-                self.close()
-                if time.monotonic() + self._PAUSE >= deadline:
-                    raise RefereeError(
-                        f"{self._name}: {error.strerror or error}. Start the laboratory or correct its control address"
-                    ) from None
-                time.sleep(self._PAUSE)
+    def _request(self, command: str, **arguments: Any) -> dict[str, Any]:
         try:
-            reply = json.loads(line)
-        except ValueError:
-            reply = None
-        if not isinstance(reply, dict):
-            self.close()
-            raise RefereeError(
-                f"{self._name}: answered {request['command']} with what is no JSON object: {line[:80]!r}"
-            )
-        answer = cast(dict[str, Any], reply)
-        if answer.get("ok") is not True:
-            why = " ".join(str(answer.get("error", "no reason given")).split())
-            raise RefereeError(f"{self._name}: refused {request['command']}: {why}")
-        return answer
-
-    def _exchange(self, line: bytes, deadline: float) -> bytes:
-        """Send one line, receive one line; OSError where the connection fails, TimeoutError at the deadline."""
-        if self._socket is None:
-            self._socket = socket.create_connection(self._address, timeout=_remaining(deadline))
-            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._socket.settimeout(_remaining(deadline))
-        self._socket.sendall(line)
-        while b"\n" not in self._received:
-            self._socket.settimeout(_remaining(deadline))
-            received = self._socket.recv(4096)
-            if not received:
-                raise ConnectionResetError("the connection was closed by the laboratory")
-            self._received += received
-            if len(self._received) > self._LONGEST_REPLY:
-                self.close()
-                raise RefereeError(f"{self._name}: an answer of more than {self._LONGEST_REPLY} bytes: no laboratory")
-        reply, _, self._received = self._received.partition(b"\n")
-        return reply
+            return self._client.request(command, **arguments)
+        except LaboratoryError as error:
+            raise RefereeError(str(error)) from None
 
 
 class OperatorReferee:
@@ -260,11 +213,15 @@ class OperatorReferee:
         self._screen.flush()
 
 
-def _remaining(deadline: float) -> float:
-    remaining = deadline - time.monotonic()
-    if remaining <= 0.0:
-        raise TimeoutError
-    return remaining
+def make_referee(address: str, clock_ns: Callable[[], int]) -> Referee:
+    """The referee that ``referee`` in a laboratory's YAML names: "operator", or the address of a control port.
+
+    Raises:
+        ConfigurationError: neither.
+    """
+    if address == "operator":
+        return OperatorReferee(OPERATOR_TASKS, sys.stdin, sys.stdout, clock_ns)
+    return LaboratoryReferee(split_address(address, "referee"))
 
 
 def _text(reply: dict[str, Any], key: str) -> str:

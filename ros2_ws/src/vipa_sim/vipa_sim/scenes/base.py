@@ -24,7 +24,7 @@ TABLE_CENTRE = (0.55, 0.0)
 TABLE_THICKNESS = 0.04
 FLOOR_HEIGHT = -0.75
 
-_CAMERA_POSES = {"front": ((1.42, 0.0, 0.72), (0.42, 0.0, 0.24)), "side": ((0.60, -1.15, 0.60), (0.40, 0.0, 0.24))}
+CAMERA_POSES = {"front": ((1.42, 0.0, 0.72), (0.42, 0.0, 0.24)), "side": ((0.60, -1.15, 0.60), (0.40, 0.0, 0.24))}
 _CLOTH_COLOURS = ((0.16, 0.36, 0.66), (0.60, 0.16, 0.22), (0.18, 0.46, 0.28), (0.42, 0.26, 0.56), (0.86, 0.86, 0.88))
 
 
@@ -143,7 +143,7 @@ def laboratory_spec() -> Spec:
     option.impratio = 10
     _set_visual(spec)
     _add_furniture(spec)
-    for name, (position, target) in _CAMERA_POSES.items():
+    for name, (position, target) in CAMERA_POSES.items():
         spec.worldbody.add_camera(
             name=name,
             pos=position,

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from vipa_sim.engine import Spec, mujoco
 from vipa_sim.errors import SimulationError
 from vipa_sim.robot_model import ENVIRONMENT_BIT
-from vipa_sim.scenes.base import Scene
+from vipa_sim.scenes.base import CAMERA_POSES, Scene
 
 if TYPE_CHECKING:
     from vipa_sim.world import World
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 COLOURS = {"red": (0.86, 0.10, 0.09, 1.0), "green": (0.10, 0.62, 0.20, 1.0), "blue": (0.10, 0.28, 0.86, 1.0)}
 _POST_LENGTH = 0.20
 _MAX_DRAWS = 100
+_MAX_PLACES = 10_000
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,7 @@ class Reach(Scene):
         """Draw the markers' places and the order in which they are to be touched.
 
         Raises:
-            SimulationError: the robot touches something wherever the markers stand.
+            SimulationError: the robot touches something wherever the markers stand, or there is no room for them.
         """
         del variant
         self.order = tuple(str(c) for c in rng.permutation(list(COLOURS)))
@@ -131,10 +132,9 @@ class Reach(Scene):
         first, second, third = self.order
         self.instruction = f"touch the {first}, then the {second}, then the {third} marker"
         for _ in range(_MAX_DRAWS):
-            heights = rng.uniform(*self.config.post_height, size=3)
-            for colour, place, height in zip(COLOURS, self._draw_places(rng), heights, strict=True):
-                world.place_mocap(f"{colour}_foot", np.array([*place, 0.0]))
-                world.place_mocap(f"{colour}_stand", np.array([*place, height]))
+            for colour, (x, y, height) in zip(COLOURS, self._draw_posts(rng), strict=True):
+                world.place_mocap(f"{colour}_foot", np.array([x, y, 0.0]))
+                world.place_mocap(f"{colour}_stand", np.array([x, y, height]))
             world.refresh()
             if not world.touches(world.robot_geoms, ~world.robot_geoms):
                 break
@@ -162,14 +162,24 @@ class Reach(Scene):
             self.done = tuple(i <= reached for i in range(len(self.order)))
             self._forget_touch()
 
-    def _draw_places(self, rng: np.random.Generator) -> NDArray[np.float64]:
-        """(3, 2) m: places on the table, no two nearer than the spacing."""
-        low, high = zip(self.config.x, self.config.y, strict=True)
-        while True:
-            places = rng.uniform(low, high, size=(3, 2))
-            gaps = np.linalg.norm(places - np.roll(places, 1, axis=0), axis=1)
-            if gaps.min() >= self.config.spacing:
-                return places
+    def _draw_posts(self, rng: np.random.Generator) -> NDArray[np.float64]:
+        """(3, 3) m: tops of the posts, no two nearer than the spacing, no ball behind another for any camera."""
+        config = self.config
+        low, high = zip(config.x, config.y, config.post_height, strict=True)
+        for _ in range(_MAX_PLACES):
+            posts = rng.uniform(low, high, size=(3, 3))
+            gaps = np.linalg.norm(posts[:, :2] - np.roll(posts[:, :2], 1, axis=0), axis=1)
+            if gaps.min() >= config.spacing and all(self._apart(posts, eye) for eye, _ in CAMERA_POSES.values()):
+                return posts
+        raise SimulationError(f"task {self.name}: no room for three markers that all cameras see; widen x or y")
+
+    def _apart(self, posts: NDArray[np.float64], eye: tuple[float, float, float]) -> bool:
+        """Whether the lines of sight from a camera to the balls keep a ball's radius between their discs."""
+        sight = posts + np.array((0.0, 0.0, self.config.radius)) - np.array(eye)
+        distances = np.linalg.norm(sight, axis=1)
+        directions = sight / distances[:, None]
+        angles = np.arccos(np.clip(np.sum(directions * np.roll(directions, 1, axis=0), axis=1), -1.0, 1.0))
+        return bool(angles.min() >= 3.0 * self.config.radius / distances.min())
 
     def _forget_touch(self) -> None:
         self._touched_ns = 0

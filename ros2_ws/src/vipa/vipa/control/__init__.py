@@ -1,0 +1,1 @@
+"""From action chunks to joint trajectories: kinematics, safety gate, chunk scheduler, controller; ROS-free."""
