@@ -61,12 +61,12 @@ def running() -> Iterator[Running]:
     instance.stop()
 
 
-def test_the_clock_runs_forward_in_steps_of_20_ms(running: Running) -> None:
+def test_the_clock_runs_forward_in_steps_of_40_ms(running: Running) -> None:
     before = len(running.clock)
-    while len(running.clock) < before + 20:
+    while len(running.clock) < before + 10:
         running.client.request("status")
     steps = np.diff(np.array(running.clock[max(before, 1) :]))
-    assert set(steps.tolist()) == {20_000_000}
+    assert set(steps.tolist()) == {40_000_000}
 
 
 def test_status_and_reset_and_judge(running: Running) -> None:

@@ -12,7 +12,7 @@ from vipa_sim.engine import mujoco
 from vipa_sim.errors import SimulationError
 from vipa_sim.renderer import DEPTH_UNIT_M, MAX_DEPTH_M, Renderer
 from vipa_sim.scenes import make_scene
-from vipa_sim.scenes.base import CAMERAS
+from vipa_sim.scenes.base import CAMERAS, Scene
 from vipa_sim.scenes.reach import COLOURS
 from vipa_sim.world import Snapshot, World
 
@@ -135,12 +135,12 @@ def test_a_snapshot_is_drawn_as_it_was_taken(world: World, renderer: Renderer) -
     world.reset(3)
 
 
-def test_painted_textures_reach_the_picture() -> None:
-    world = World(make_scene("reach"), seed=3)
+def test_painted_textures_reach_the_picture(painted_table: Scene) -> None:
+    world = World(painted_table, seed=3)
     with Renderer(world.model) as renderer:
         before, _ = picture(renderer, world.snapshot(), "front")
-        world.texture("wood")[:] = (255, 0, 255)
-        world.texture_painted("wood")
+        world.texture("sheet")[:] = (255, 0, 255)
+        world.texture_painted("sheet")
         after, _ = picture(renderer, world.snapshot(), "front")
     changed = (before != after).any(axis=2)
     assert 0.25 < changed.mean() < 0.8

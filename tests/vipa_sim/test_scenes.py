@@ -232,7 +232,9 @@ def test_robot_in_the_way_of_all_markers_is_told(monkeypatch: pytest.MonkeyPatch
     world = World(Reach())
     posts = np.array([[0.45, 0.0, 0.15], [0.55, 0.2, 0.1], [0.55, -0.2, 0.1]])
     monkeypatch.setattr(Reach, "_draw_posts", lambda scene, rng: posts)
-    before = world.state_hash()
     world.data.qpos[:7] = joints_for_tip(world, np.array([0.45, 0.0, 0.05]))
+    world.refresh()
+    before = world.state_hash()
     with pytest.raises(SimulationError, match="move it to its home pose first"):
         world.reset(1)
+    assert world.state_hash() == before, "a refused reset leaves the episode as it was"

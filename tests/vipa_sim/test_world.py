@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from vipa_sim.hand_model import PINCH_IN_FLANGE
 from vipa_sim.robot_model import FLANGE_OFFSET, joint_limits
 from vipa_sim.scenes import make_scene
+from vipa_sim.scenes.base import Scene
 from vipa_sim.world import HOME, World
 
 Array = NDArray[np.float64]
@@ -234,15 +235,15 @@ def test_snapshot_is_a_copy_that_travels_between_processes() -> None:
     assert not np.array_equal(world.snapshot().mocap_pos, snapshot.mocap_pos)
 
 
-def test_snapshot_carries_painted_textures_and_only_those() -> None:
-    world = make_world()
+def test_snapshot_carries_painted_textures_and_only_those(painted_table: Scene) -> None:
+    world = World(painted_table)
     assert world.snapshot().textures == {}
     before = world.state_hash()
-    world.texture("wood")[10:20, 10:20] = (1, 2, 3)
-    world.texture_painted("wood")
+    world.texture("sheet")[10:20, 10:20] = (1, 2, 3)
+    world.texture_painted("sheet")
     ((revision, pixels),) = world.snapshot().textures.values()
     assert revision == 1
-    np.testing.assert_array_equal(pixels.reshape(world.texture("wood").shape)[15, 15], (1, 2, 3))
+    np.testing.assert_array_equal(pixels.reshape(world.texture("sheet").shape)[15, 15], (1, 2, 3))
     assert world.state_hash() != before
 
 

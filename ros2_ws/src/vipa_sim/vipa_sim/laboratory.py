@@ -21,7 +21,7 @@ from vipa_sim.world import World
 T = TypeVar("T")
 HAND_PERIOD_NS = 5_000_000
 CALL_PERIOD_NS = 10_000_000
-CLOCK_PERIOD_NS = 20_000_000
+CLOCK_PERIOD_NS = 40_000_000
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Laboratory:
     Args:
         lab: the laboratory's configuration; the servers listen on the addresses at which the drivers look for devices.
         config: what to simulate.
-        publish_clock: called with the simulated time (ns) every 20 ms of it.
+        publish_clock: called with the simulated time (ns) every 40 ms of it.
 
     Raises:
         SimulationError: an address is in use, or the task is unknown.

@@ -15,19 +15,20 @@ from vipa.nodes.messages import from_joint_trajectory, to_pose, to_time
 
 JOINT_NAMES = [f"fr3_joint{i}" for i in range(1, 8)]
 RECONNECT_CYCLES = 100
+STATE_CYCLES = 2  # of 5 ms
 
 
 class ArmNode(ManagedNode):
     """Publishes the arm's state at 100 Hz and hands joint trajectories to the robot while motion is allowed."""
 
     def __init__(self) -> None:
-        super().__init__("arm", period_s=0.01)
+        super().__init__("arm", period_s=0.005)
         self._arm: FR3 | None = None
         self._accepted_stamp = self._accepted_at = 0
         self._accepted = self._refused = 0
         self._detail = ""
         self._stopping = False
-        self._cycles_disconnected = 0
+        self._cycles_disconnected = self._cycle = 0
         self._trajectories = self.polled(JointTrajectoryMessage, "/fr3/joint_trajectory", RELIABLE)
         self._states = self.create_publisher(ArmState, "/fr3/state", LATEST)
         self._joint_states = self.create_publisher(JointState, "/joint_states", RELIABLE)
@@ -56,7 +57,9 @@ class ArmNode(ManagedNode):
             self._stop_once()
         elif trajectory is not None:
             self._stream(trajectory)
-        self._publish()
+        self._cycle += 1
+        if self._cycle % STATE_CYCLES == 0:
+            self._publish()
 
     def deactivate(self) -> None:
         """Stop smoothly."""

@@ -23,6 +23,7 @@ from vipa.nodes.clock import FineClock
 from vipa.nodes.messages import to_time
 
 LATEST = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT, history=HistoryPolicy.KEEP_LAST)
+FRAMES = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT, history=HistoryPolicy.KEEP_LAST)
 RELIABLE = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE, history=HistoryPolicy.KEEP_LAST)
 RELIABLE_DEEP = QoSProfile(depth=200, reliability=ReliabilityPolicy.RELIABLE, history=HistoryPolicy.KEEP_LAST)
 LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -75,7 +76,7 @@ class ManagedNode(LifecycleNode):
         self.level, self.message = Heartbeat.OK, ""
         self._heartbeats = self.create_publisher(Heartbeat, "/supervisor/heartbeat", RELIABLE)
         self._next_heartbeat = 0.0
-        self._supervisor = self.polled(SupervisorState, "/supervisor/state", LATEST)
+        self._supervisor: Any = None
         self._supervisor_state: Any = None
         self._supervisor_seen = -1e9
         self._lab: LabConfig | None = None
@@ -134,6 +135,8 @@ class ManagedNode(LifecycleNode):
 
     def motion_allowed(self) -> bool:
         """True while a fresh message of the supervisor allows motion (watchdog on wall time)."""
+        if self._supervisor is None:
+            self._supervisor = self.polled(SupervisorState, "/supervisor/state", LATEST)
         state = self.take_latest(self._supervisor)
         if state is not None:
             self._supervisor_state, self._supervisor_seen = state, time.monotonic()

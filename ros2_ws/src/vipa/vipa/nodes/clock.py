@@ -7,14 +7,14 @@ from typing import Any
 class FineClock:
     """ROS time in nanoseconds, cheap to ask for a thousand times a second.
 
-    With simulated time, /clock arrives at 50 Hz; between two messages this clock runs on with the wall, for at most
+    With simulated time, /clock arrives at 25 Hz; between two messages this clock runs on with the wall, for at most
     ``HOLD_NS``, so that a laboratory that stretches time also holds this clock. It never runs backwards by less than a
     second; a larger step back (another laboratory, a replay) is followed.
 
     The subscription to /clock is polled here instead of waking an executor for each message.
     """
 
-    HOLD_NS = 40_000_000
+    HOLD_NS = 60_000_000
     JUMP_NS = 1_000_000_000
 
     def __init__(self, node: Any) -> None:

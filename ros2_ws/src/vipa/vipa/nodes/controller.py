@@ -35,8 +35,7 @@ class ControllerNode(ManagedNode):
         super().__init__("controller", period_s=0.01)
         self._controller: Controller | None = None
         self._waiting: deque[TraceRecord] = deque()
-        self._acknowledged = (0, 0)  # stamp of the last trajectory that the arm took, and when
-        self._acknowledgements: deque[tuple[int, int]] = deque(maxlen=ACKNOWLEDGEMENT_HISTORY)
+        self._acknowledgements: deque[int] = deque(maxlen=ACKNOWLEDGEMENT_HISTORY)  # when the arm took a trajectory
         self._last_tick_ns = 0
         self._periods: list[float] = []
         self._chunk_messages = self.polled(ActionChunkMessage, "/policy/action_chunk", RELIABLE)
@@ -96,10 +95,9 @@ class ControllerNode(ManagedNode):
         assert self._controller is not None
         arm, hand = self.take_latest(self._arm), self.take_latest(self._hand)
         if arm is not None:
-            acknowledgement = to_ns(arm.accepted_trajectory), to_ns(arm.accepted_at)
-            if acknowledgement[0] and acknowledgement != self._acknowledged:
-                self._acknowledged = acknowledgement
-                self._acknowledgements.append(acknowledgement)
+            accepted_ns = to_ns(arm.accepted_at)
+            if accepted_ns and (not self._acknowledgements or accepted_ns > self._acknowledgements[-1]):
+                self._acknowledgements.append(accepted_ns)
             snapshot = ArmSnapshot(
                 np.array(arm.joint_positions), np.array(arm.joint_velocities), to_ns(arm.header.stamp)
             )
@@ -143,7 +141,7 @@ class ControllerNode(ManagedNode):
         """Publish what was executed, once the arm acknowledged the trajectory that held it, or after a while."""
         while self._waiting:
             record = self._waiting[0]
-            acknowledged_ns = next((at for stamp, at in self._acknowledgements if stamp >= record.sent_ns), 0)
+            acknowledged_ns = next((at for at in self._acknowledgements if at >= record.sent_ns), 0)
             if not acknowledged_ns and now_ns - record.scheduled_ns < TRACE_PATIENCE_NS:
                 return
             self._waiting.popleft()

@@ -13,7 +13,7 @@ from vipa_msgs.msg import ActionChunk as ActionChunkMessage
 
 from vipa.errors import VipaError
 from vipa_inference.policy import ActionChunk
-from vipa_inference.rotations import matrix_from_quaternion, quaternion_from_matrix
+from vipa_inference.rotations import matrix_from_quaternion, unit_quaternion
 
 Array = NDArray[np.float64]
 IMAGE_TYPES: dict[str, tuple[type[np.generic], int]] = {
@@ -36,9 +36,9 @@ def to_ns(stamp: Any) -> int:
 def to_pose(matrix: Array) -> Pose:
     """A pose message from a homogeneous matrix (4, 4)."""
     pose = Pose()
-    pose.position.x, pose.position.y, pose.position.z = (float(v) for v in matrix[:3, 3])
-    q = quaternion_from_matrix(matrix[:3, :3])
-    pose.orientation.x, pose.orientation.y, pose.orientation.z, pose.orientation.w = (float(v) for v in q)
+    pose.position.x, pose.position.y, pose.position.z = matrix[:3, 3].tolist()
+    q = pose.orientation
+    q.x, q.y, q.z, q.w = unit_quaternion(matrix[:3, :3])
     return pose
 
 

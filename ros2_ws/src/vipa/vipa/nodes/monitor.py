@@ -12,7 +12,7 @@ from vipa.benchmarks.loop import LoopStatistics, Step
 from vipa.errors import VipaError
 from vipa.lab import split_address
 from vipa.laboratory_client import LaboratoryClient
-from vipa.nodes.base import LATEST, RELIABLE_DEEP, ManagedNode, run_node
+from vipa.nodes.base import FRAMES, RELIABLE_DEEP, ManagedNode, run_node
 from vipa.nodes.messages import to_ns
 from vipa.result import Result
 
@@ -27,7 +27,7 @@ class MonitorNode(ManagedNode):
     """
 
     def __init__(self) -> None:
-        super().__init__("monitor", period_s=0.005)
+        super().__init__("monitor", period_s=0.05)
         self.declare_parameter("duration", 60.0)
         self.declare_parameter("output", "-")
         self.declare_parameter("images", False)
@@ -37,12 +37,12 @@ class MonitorNode(ManagedNode):
         self._traces = self.polled(ActionTrace, "/controller/trace", RELIABLE_DEEP)
         self._events = self.polled(GateEvent, "/controller/gate", RELIABLE_DEEP)
         self._periods = self.polled(Float32MultiArray, "/controller/periods", RELIABLE_DEEP)
-        self._arm = self.polled(ArmState, "/fr3/state", LATEST)
+        self._arm = self.polled(ArmState, "/fr3/state", FRAMES)
         self._images: dict[str, Any] = {}
         if self.get_parameter("images").value:
             for name in self.lab.cameras:
                 for stream in ("color/image_raw", "depth/image_rect_raw"):
-                    self._images[f"{name}/{stream}"] = self.polled(Image, f"/camera/{name}/{stream}", LATEST)
+                    self._images[f"{name}/{stream}"] = self.polled(Image, f"/camera/{name}/{stream}", FRAMES)
         self._refused_at_start = -1
         self._begun: tuple[int, float] | None = None
         self._first_seen: float | None = None

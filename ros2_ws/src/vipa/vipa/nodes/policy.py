@@ -2,7 +2,7 @@
 
 import dataclasses
 import sys
-from collections import deque
+import time
 from typing import Any
 
 import numpy as np
@@ -12,14 +12,16 @@ from vipa_msgs.msg import ActionChunk as ActionChunkMessage
 from vipa_msgs.msg import ArmState, HandState, Heartbeat
 
 from vipa.errors import ConfigurationError, VipaError
-from vipa.nodes.base import LATCHED, LATEST, RELIABLE, ManagedNode, run_node
+from vipa.nodes.base import FRAMES, LATCHED, LATEST, RELIABLE, ManagedNode, run_node
 from vipa.nodes.messages import from_image, from_pose, to_chunk_message, to_ns
 from vipa_inference.policy import HOLD_INSTRUCTION, CameraView, Observation, Policy, PolicyError
 from vipa_inference.registry import make_policy
 
-POLL_PERIOD_S = 0.002
-STATE_HISTORY = 100
+POLL_PERIOD_S = 0.005
+INSTRUCTION_PERIOD_S = 0.05
 STATE_MATCH_NS = 50_000_000
+PAIR_NS = 20_000_000  # two free-running cameras at 30 Hz are never further apart than half a period
+SLACK_S = 0.02  # an exposure that comes so early counts as due
 
 
 class PolicyNode(ManagedNode):
@@ -37,16 +39,16 @@ class PolicyNode(ManagedNode):
         self._instruction = ""
         self._chunk_id = 0
         self._last_inference_ns = 0
+        self._waiting = False
         self._images: dict[str, Any] = {}
         self._infos: dict[str, Any] = {}
         self._newest: dict[str, Any] = {}
         self._intrinsics: dict[str, Any] = {}
         self._received_ns: dict[str, int] = {}
         self._used: dict[str, int] = {}
-        self._arm_states: deque[Any] = deque(maxlen=STATE_HISTORY)
-        self._hand_states: deque[Any] = deque(maxlen=STATE_HISTORY)
-        self._arm = self.polled(ArmState, "/fr3/state", LATEST)
-        self._hand = self.polled(HandState, "/hand/state", LATEST)
+        self._next_instruction = 0.0
+        self._arm = self.polled(ArmState, "/fr3/state", FRAMES)
+        self._hand = self.polled(HandState, "/hand/state", FRAMES)
         self._instructions = self.polled(String, "/policy/instruction", LATCHED)
         self._chunks = self.create_publisher(ActionChunkMessage, "/policy/action_chunk", RELIABLE)
 
@@ -69,9 +71,15 @@ class PolicyNode(ManagedNode):
         self._used.clear()
 
     def step(self) -> None:
-        """Take what is new; infer when every camera has a frame that was not used yet."""
-        self._take()
+        """Infer when it is time and every camera has a frame that came after that moment."""
+        self._take_instruction()
         if not self.active or self._instruction == HOLD_INSTRUCTION or not self._due():
+            return
+        self._take_images()
+        if not self._waiting:
+            self._waiting = True  # what waited until now is of unknown age: wait for the next frames
+            self._newest.clear()
+        if not self._all_new():
             return
         received_ns = max(self._received_ns.values())
         try:
@@ -79,20 +87,24 @@ class PolicyNode(ManagedNode):
             if observation is not None:
                 self._infer(observation, received_ns)
         except (VipaError, PolicyError) as error:
+            self._last_inference_ns = self.clock.now_ns()
             self.report(Heartbeat.WARN, f"policy: {error}")
 
     def cleanup(self) -> None:
         """Forget the policy."""
         self._policy = None
 
-    def _take(self) -> None:
-        self._arm_states.extend(self.take_all(self._arm))
-        self._hand_states.extend(s for s in self.take_all(self._hand) if s.connected)
+    def _take_instruction(self) -> None:
+        if time.monotonic() < self._next_instruction:
+            return
+        self._next_instruction = time.monotonic() + INSTRUCTION_PERIOD_S
         instruction = self.take_latest(self._instructions)
         if instruction is not None and instruction.data != self._instruction:
             self._instruction = instruction.data
             if self._policy is not None:
                 self._policy.reset()
+
+    def _take_images(self) -> None:
         for name, subscription in self._images.items():
             image = self.take_latest(subscription)
             if image is not None:
@@ -103,19 +115,24 @@ class PolicyNode(ManagedNode):
                 self._intrinsics[name] = np.array(info.k).reshape(3, 3)
 
     def _due(self) -> bool:
-        if not all(n in self._newest and n in self._intrinsics for n in self._images):
-            return False
-        if not all(to_ns(self._newest[n].header.stamp) > self._used.get(n, 0) for n in self._images):
-            return False
+        """Whether it is time for the next inference; no image is copied before."""
         min_period = float(self.get_parameter("min_period").value)
-        oldest = min(to_ns(m.header.stamp) for m in self._newest.values())
-        return oldest - self._last_inference_ns >= (min_period - 0.01) * 1e9
+        return self.clock.now_ns() - self._last_inference_ns >= (min_period - SLACK_S) * 1e9
+
+    def _all_new(self) -> bool:
+        """Whether every camera has a frame that was not used yet, and these were exposed together."""
+        if not all(name in self._newest and name in self._intrinsics for name in self._images):
+            return False
+        stamps = {name: to_ns(self._newest[name].header.stamp) for name in self._images}
+        is_new = all(stamp > self._used.get(name, 0) for name, stamp in stamps.items())
+        return is_new and max(stamps.values()) - min(stamps.values()) <= PAIR_NS
 
     def _observe(self) -> Observation | None:
         """The observation at the oldest exposure; None while the robot's state at that moment is not known."""
         stamps = {name: to_ns(self._newest[name].header.stamp) for name in self._images}
         moment = min(stamps.values())
-        arm, hand = _nearest(self._arm_states, moment), _nearest(self._hand_states, moment)
+        arm = _nearest(self.take_all(self._arm), moment)
+        hand = _nearest([s for s in self.take_all(self._hand) if s.connected], moment)
         if arm is None or hand is None:
             return None
         views = {
@@ -138,8 +155,8 @@ class PolicyNode(ManagedNode):
 
     def _infer(self, observation: Observation, received_ns: int) -> None:
         assert self._policy is not None
-        self._last_inference_ns = observation.observation_ns
         start_ns = self.clock.now_ns()
+        self._last_inference_ns, self._waiting = start_ns, False
         chunk = self._policy.infer(observation)
         end_ns = self.clock.now_ns()
         self._chunk_id += 1
@@ -156,7 +173,7 @@ class PolicyNode(ManagedNode):
         self.report(Heartbeat.OK, "")
 
 
-def _nearest(states: deque[Any], moment_ns: int) -> Any | None:
+def _nearest(states: list[Any], moment_ns: int) -> Any | None:
     """The state nearest to a moment, or None where none lies within ``STATE_MATCH_NS``."""
     if not states:
         return None
