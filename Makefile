@@ -29,7 +29,7 @@ lint: setup
 	$(BIN)/pyright
 
 test: lint
-	$(BIN)/python -m pytest
+	@source $(BIN)/activate && source ros2_ws/install/setup.bash && python -m pytest
 
 bench: setup
 	@$(BIN)/vipa bench loop --json -

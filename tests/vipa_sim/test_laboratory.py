@@ -32,7 +32,7 @@ def own_lab() -> LabConfig:
         referee=f"{host}:13370",
         arm=dataclasses.replace(lab.arm, address=host),
         hand=dataclasses.replace(lab.hand, address=f"{host}:6000"),
-        cameras={n: dataclasses.replace(c, feed=f"{host}:6101") for n, c in lab.cameras.items()},
+        cameras={n: dataclasses.replace(c, feed=str(c.feed).replace("127.0.0.1", host)) for n, c in lab.cameras.items()},
     )
 
 
@@ -149,7 +149,7 @@ def test_statistics(running: Running) -> None:
     running.client.request("status")
     statistics = running.client.request("statistics")
     assert statistics["fci"]["lost"] == 0
-    assert statistics["cameras"]["exposures"] > 0
+    assert min(statistics["exposures"].values()) > 0
 
 
 def test_an_unknown_task_is_an_error_before_anything_starts() -> None:

@@ -56,14 +56,28 @@ def test_it_runs_on_with_the_wall_and_then_holds(wall: SimpleNamespace) -> None:
 def test_it_does_not_run_backwards_when_the_laboratory_stretches_time(wall: SimpleNamespace) -> None:
     node = FakeNode()
     clock = clock_module.FineClock(node)
-    node.publish(5 * 10**9)
-    clock.now_ns()
-    wall.ns += 30 * MS
-    before = clock.now_ns()
-    node.publish(5 * 10**9 + 20 * MS)
-    assert clock.now_ns() == before
-    wall.ns += 15 * MS
-    assert clock.now_ns() == 5 * 10**9 + 35 * MS
+    now_ns = 5 * 10**9
+    node.publish(now_ns)
+    times = [clock.now_ns()]
+    for _ in range(30):  # simulated time at half the speed of the wall
+        for _ in range(8):
+            wall.ns += 10 * MS
+            times.append(clock.now_ns())
+        now_ns += 40 * MS
+        node.publish(now_ns)
+        times.append(clock.now_ns())
+        assert now_ns <= times[-1] <= now_ns + clock.HOLD_NS
+    assert times == sorted(times)
+
+
+def test_a_message_that_was_taken_late_does_not_set_it_back(wall: SimpleNamespace) -> None:
+    node = FakeNode()
+    clock = clock_module.FineClock(node)
+    start = wall.ns
+    for number, delay in enumerate((0, 9, 3, 10)):
+        wall.ns = start + number * 40 * MS + delay * MS
+        node.publish(5 * 10**9 + number * 40 * MS)
+        assert clock.now_ns() == 5 * 10**9 + (number * 40 + delay) * MS
 
 
 def test_a_large_jump_back_is_followed(wall: SimpleNamespace) -> None:

@@ -22,6 +22,7 @@ from vipa.environment import ros_environment
 from vipa.errors import ConfigurationError
 from vipa.graph import GraphArguments, NodeDescription, describe
 from vipa.leftovers import MARK, clean_shared_memory, end_stale_processes, graph_processes, mark
+from vipa.scheduling import be_nice
 
 POLL_S = 0.05
 PR_SET_PDEATHSIG = 1  # prctl(2)
@@ -183,7 +184,7 @@ class Bringup:
             _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
             if os.getppid() != parent:
                 os._exit(1)
-            os.nice(node.nice)
+            be_nice(node.nice)
 
         with process.log.open("ab") as log:
             log.write(f"--- {time.strftime('%Y-%m-%d %H:%M:%S')} {' '.join(command)}\n".encode())

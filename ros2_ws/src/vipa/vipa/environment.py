@@ -83,6 +83,7 @@ def ros_environment(workspace: Path | None = None) -> dict[str, str]:
     )
     # The loops are small; more threads than one would only take the cores from other nodes.
     environment.setdefault("OMP_NUM_THREADS", "1")
+    environment.setdefault("LP_NUM_THREADS", "0")  # of Mesa's software renderer, beside its caller
     environment.setdefault("MUJOCO_GL", "egl")
     environment["PYTHONUNBUFFERED"] = "1"
     return environment

@@ -82,6 +82,7 @@ def monitor_node(duration_s: float, output: str, images: bool = False) -> NodeDe
         parameters={"duration": float(duration_s), "output": output, "images": images},
         respawn=False,
         ends_graph=True,
+        nice=5,
     )
 
 
@@ -108,7 +109,7 @@ def _managed(arguments: GraphArguments, lab: LabConfig) -> list[NodeDescription]
     package, module = ("vipa_sim", "vipa_sim.camera_process") if lab.simulated else ("vipa", "vipa.nodes.camera")
     cameras = [
         NodeDescription(
-            name, package, "camera", module, namespace="/camera", parameters={"camera": name}, respawn_delay_s=2.0
+            name, package, "camera", module, namespace="/camera", parameters={"camera": name}, respawn_delay_s=2.0, nice=-5
         )
         for name in lab.cameras
     ]
@@ -117,7 +118,7 @@ def _managed(arguments: GraphArguments, lab: LabConfig) -> list[NodeDescription]
         *cameras,
         _node("arm", respawn_delay_s=2.0),
         _node("hand"),
-        _node("policy", parameters=policy, nice=5),
+        _node("policy", parameters=policy, nice=-3),
         _node("controller"),
     ]
 

@@ -1,27 +1,27 @@
 """The simulated laboratory: one MuJoCo world behind FCI, Modbus and the camera feed; ROS-free."""
 
+import functools
 import queue
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from vipa.hardware.l515 import CameraIntrinsics
 from vipa.lab import LabConfig, split_address
-from vipa_sim.camera_feed import FeedServer
+from vipa.scheduling import request_real_time
 from vipa_sim.control_port import ControlPort
 from vipa_sim.errors import SimulationError
 from vipa_sim.fci import FciServer
 from vipa_sim.hand_firmware import HandFirmware
 from vipa_sim.hand_server import HandServer
-from vipa_sim.renderer import Renderer
 from vipa_sim.scenes import make_scene
+from vipa_sim.simulated_camera import FAULTS, SimulatedCamera
 from vipa_sim.world import World
 
 T = TypeVar("T")
 HAND_PERIOD_NS = 5_000_000
 CALL_PERIOD_NS = 10_000_000
 CLOCK_PERIOD_NS = 40_000_000
+REAL_TIME_PRIORITY = 10
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class LaboratoryConfig:
 
 
 class Laboratory:
-    """Runs the world in the thread that calls ``run``; cameras, hand and control port have threads of their own.
+    """Runs the world in the thread that calls ``run``; hand and control port have threads, each camera a process.
 
     The simulated clock starts at wall time and never runs ahead of it. It waits where a client or the renderer is late,
     so a slow machine stretches time instead of dropping packets or frames.
@@ -57,7 +57,7 @@ class Laboratory:
         self._firmware = HandFirmware(lab.hand.model)
         hand_host, hand_port = split_address(lab.hand.address, "hand.address")
         self._hand_server = HandServer(self._firmware, hand_host, hand_port)
-        self._cameras = CameraRoom(lab, self.world)
+        self._cameras = {name: SimulatedCamera(name, config) for name, config in lab.cameras.items()}
         self.fci = FciServer(
             self.world, lab.arm.address, strict=config.strict, elastic_s=config.elastic, after_step=self._after_step
         )
@@ -69,11 +69,19 @@ class Laboratory:
         self._closed = False
 
     def run(self) -> None:
-        """Run until ``stop``."""
-        self._hand_server.start()
-        self._cameras.start()
-        self._control_port.start()
+        """Run until ``stop``.
+
+        Raises:
+            SimulationError: the cameras cannot see, or ended.
+        """
         try:
+            for camera in self._cameras.values():
+                camera.start(self.world.model, self.world.time_ns)
+            for camera in self._cameras.values():
+                camera.wait_until_ready()
+            self._hand_server.start()
+            self._control_port.start()
+            request_real_time(REAL_TIME_PRIORITY)
             self.fci.run()
         finally:
             self.close()
@@ -87,7 +95,8 @@ class Laboratory:
         if not self._closed:
             self._closed = True
             self._control_port.stop()
-            self._cameras.stop()
+            for camera in self._cameras.values():
+                camera.stop()
             self._hand_server.stop()
 
     def call(self, work: Callable[[], T]) -> T:
@@ -112,7 +121,8 @@ class Laboratory:
             self._next_hand += HAND_PERIOD_NS
             targets = self._firmware.step(now_ns * 1e-9, self.world.hand_positions(), self.world.hand_forces())
             self.world.set_hand_targets(targets)
-        self._cameras.expose_if_due(now_ns)
+        for camera in self._cameras.values():
+            camera.expose_if_due(now_ns, self.world.snapshot)
         if now_ns >= self._next_call:
             self._next_call += CALL_PERIOD_NS
             while not self._calls.empty():
@@ -126,7 +136,7 @@ class Laboratory:
             self._publish_clock(now_ns)
 
     def _commands(self) -> dict[str, Callable[..., dict[str, Any]]]:
-        fci, hand, feed = self.fci, self._firmware, self._cameras.feed
+        fci, hand = self.fci, self._firmware
 
         def in_world(work: Callable[..., Any]) -> Callable[..., dict[str, Any]]:
             return lambda **arguments: self.call(lambda: work(**arguments)) or {}
@@ -142,7 +152,7 @@ class Laboratory:
             "status": in_world(self._status),
             "reset": in_world(self._reset),
             "judge": in_world(self._judge),
-            "statistics": lambda: {"fci": fci.statistics(), "cameras": self._cameras.statistics()},
+            "statistics": lambda: {"fci": fci.statistics(), "exposures": {n: c.exposures for n, c in self._cameras.items()}},
             "reset_statistics": done(fci.reset_statistics),
             "user_stop": done(fci.user_stop),
             "release_user_stop": done(fci.release_user_stop),
@@ -154,12 +164,13 @@ class Laboratory:
             "silence_hand": done(hand.silence),
             "set_hand_error": done(hand.set_error),
             "disconnect_hand": done(hand.disconnect),
-            "freeze_camera": done(feed.freeze),
-            "drop_camera": done(feed.drop),
-            "duplicate_camera": done(feed.duplicate),
-            "disconnect_camera": done(feed.disconnect),
-            "restore_camera": done(feed.restore),
+            **{f"{kind}_camera": in_world(functools.partial(self._fault_camera, kind)) for kind in FAULTS},
         }
+
+    def _fault_camera(self, kind: str, name: str, **arguments: Any) -> None:
+        if name not in self._cameras:
+            raise SimulationError(f"no camera {name!r}; known: {', '.join(self._cameras)}")
+        self._cameras[name].fault(kind, **arguments)
 
     def _status(self) -> dict[str, Any]:
         pose = self.world.end_effector_pose()
@@ -187,84 +198,3 @@ class Laboratory:
 
     def _judge(self) -> dict[str, Any]:
         return {"done": [bool(d) for d in self.scene.judge(self.world)], "time_ns": self.world.time_ns}
-
-
-class CameraRoom:
-    """Renders every camera of the laboratory at its frame rate, in a thread, and feeds the camera processes.
-
-    At an exposure the world's state is copied; should the renderer still be busy with an earlier one, the
-    world waits for it, so that no frame is ever left out.
-    """
-
-    def __init__(self, lab: LabConfig, world: World) -> None:
-        self._names = tuple(lab.cameras)
-        devices = [camera.device for camera in lab.cameras.values()]
-        sizes, rates = {d.color_size for d in devices}, {d.frame_rate for d in devices}
-        if len(sizes) != 1 or len(rates) != 1 or any(d.color_size != d.depth_size for d in devices):
-            raise SimulationError("simulated cameras need one and the same color_size, depth_size and frame_rate")
-        feeds = {camera.feed for camera in lab.cameras.values()}
-        if len(feeds) != 1:
-            raise SimulationError("simulated cameras need one and the same feed address")
-        host, port = split_address(str(feeds.pop()), "cameras.feed")
-        self._width, self._height = sizes.pop()
-        self._frame_rate = rates.pop()
-        self._period_ns = round(1e9 / self._frame_rate)
-        self._world = world
-        self._next_exposure = world.time_ns
-        self._exposed = 0
-        self.feed = FeedServer(host, port)
-        self._serials = {name: camera.device.serial for name, camera in lab.cameras.items()}
-        self._exposures: queue.Queue[tuple[int, Any] | None] = queue.Queue(maxsize=1)
-        self._ready = threading.Event()
-        self._failure: Exception | None = None
-        self._thread = threading.Thread(target=self._render, name="renderer", daemon=True)
-
-    def start(self) -> None:
-        """Make the renderer and open the feed.
-
-        Raises:
-            SimulationError: no off-screen OpenGL.
-        """
-        self._thread.start()
-        self._ready.wait(timeout=30.0)
-        if self._failure is not None or not self._ready.is_set():
-            raise SimulationError(f"renderer: {self._failure or 'did not start within 30 s'}")
-        self.feed.start()
-
-    def stop(self) -> None:
-        """End the thread and close the feed."""
-        if self._thread.is_alive():
-            self._exposures.put(None)
-            self._thread.join(timeout=5.0)
-        self.feed.stop()
-
-    def expose_if_due(self, now_ns: int) -> None:
-        """Hand the state of this moment to the renderer when an exposure is due."""
-        if now_ns >= self._next_exposure and self._ready.is_set():
-            self._next_exposure += self._period_ns
-            self._exposed += 1
-            self._exposures.put((now_ns, self._world.snapshot()), timeout=5.0)
-
-    def statistics(self) -> dict[str, Any]:
-        """Number of exposures of each camera since the start."""
-        return {"exposures": self._exposed}
-
-    def _render(self) -> None:
-        try:
-            renderer = Renderer(self._world.model, self._width, self._height)
-            for name in self._names:
-                k = renderer.intrinsics(name)
-                intrinsics = CameraIntrinsics(self._width, self._height, k[0, 0], k[1, 1], k[0, 2], k[1, 2])
-                self.feed.add_camera(name, self._serials[name], intrinsics, frame_rate=self._frame_rate)
-        except (SimulationError, RuntimeError, ValueError) as error:
-            self._failure = error
-            self._ready.set()
-            return
-        self._ready.set()
-        while (exposure := self._exposures.get()) is not None:
-            stamp_ns, snapshot = exposure
-            renderer.update(snapshot)
-            for name in self._names:
-                color, depth = renderer.render(name)
-                self.feed.publish(name, stamp_ns, color, depth)
-        renderer.close()

@@ -13,6 +13,8 @@ from vipa.nodes.messages import to_time
 from vipa_sim.errors import SimulationError
 from vipa_sim.laboratory import Laboratory, LaboratoryConfig
 
+SWITCH_INTERVAL_S = 0.0005  # the arm's control loop must not wait for Python's usual 5 ms
+
 
 def main() -> int:
     """Run until SIGINT or SIGTERM.
@@ -38,6 +40,7 @@ def main() -> int:
         return 1
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: laboratory.stop())
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     node.get_logger().info(f"simulated laboratory {lab_name}: task {config.task}, seed {config.seed}")
     try:
         laboratory.run()

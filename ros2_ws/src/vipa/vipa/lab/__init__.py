@@ -71,6 +71,10 @@ class LabConfig:
     def __post_init__(self) -> None:
         if not self.cameras:
             raise ValueError("cameras: at least one camera is needed")
+        serials = [camera.device.serial for camera in self.cameras.values() if camera.device.bag is None]
+        for serial in serials:
+            if serials.count(serial) > 1:
+                raise ValueError(f"cameras: two have the serial number {serial}; give each its own")
         for name, camera in self.cameras.items():
             if self.simulated and camera.feed is None:
                 raise ValueError(f"missing key cameras.{name}.feed: a simulated camera needs the address of its feed")

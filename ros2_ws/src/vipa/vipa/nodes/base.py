@@ -1,6 +1,5 @@
 """What every managed node shares: lifecycle, one main thread, fine clock, heartbeat, clean exit."""
 
-import os
 import queue
 import signal
 import sys
@@ -248,14 +247,6 @@ class ManagedNode(LifecycleNode):
 
 def _ignore(message: Any) -> None:
     """Callback of a polled subscription; never called by an executor."""
-
-
-def request_real_time(priority: int) -> None:
-    """Ask for SCHED_FIFO for this process; where the machine forbids it, run as it is (``vipa doctor`` says so)."""
-    try:
-        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(priority))
-    except PermissionError:
-        print(f"no permission for real-time priority {priority}; running without (see: vipa doctor)", file=sys.stderr)
 
 
 def run_node(make_node: Callable[[], ManagedNode]) -> int:

@@ -1,6 +1,7 @@
 """ROS time with a resolution below that of /clock."""
 
 import time
+from collections import deque
 from typing import Any
 
 
@@ -8,19 +9,21 @@ class FineClock:
     """ROS time in nanoseconds, cheap to ask for a thousand times a second.
 
     With simulated time, /clock arrives at 25 Hz; between two messages this clock runs on with the wall, for at most
-    ``HOLD_NS``, so that a laboratory that stretches time also holds this clock. It never runs backwards by less than a
-    second; a larger step back (another laboratory, a replay) is followed.
+    ``HOLD_NS``, so that a laboratory that stretches time also holds this clock. A message that was taken late would set
+    the clock back by its delay; so the largest difference to the wall among the last ``SAMPLES`` messages counts. The
+    clock never runs backwards by less than a second; a larger step back (another laboratory, a replay) is followed.
 
     The subscription to /clock is polled here instead of waking an executor for each message.
     """
 
     HOLD_NS = 60_000_000
     JUMP_NS = 1_000_000_000
+    SAMPLES = 5
 
     def __init__(self, node: Any) -> None:
         self._node = node
         self._ros_ns = 0
-        self._wall_ns = 0
+        self._offsets: deque[int] = deque(maxlen=self.SAMPLES)  # ROS time less wall time, ns
         self._last_ns = 0
 
     def now_ns(self) -> int:
@@ -31,11 +34,14 @@ class FineClock:
         message = self._node.take_latest(subscription)
         wall_ns = time.monotonic_ns()
         if message is not None:
-            self._ros_ns = message.clock.sec * 1_000_000_000 + message.clock.nanosec
-            self._wall_ns = wall_ns
-        if self._ros_ns == 0:
+            ros_ns = message.clock.sec * 1_000_000_000 + message.clock.nanosec
+            if ros_ns < self._ros_ns - self.JUMP_NS:
+                self._offsets.clear()
+            self._ros_ns = ros_ns
+            self._offsets.append(ros_ns - wall_ns)
+        if not self._offsets:
             return 0
-        now_ns = self._ros_ns + min(wall_ns - self._wall_ns, self.HOLD_NS)
+        now_ns = min(wall_ns + max(self._offsets), self._ros_ns + self.HOLD_NS)
         if self._last_ns - self.JUMP_NS < now_ns < self._last_ns:
             return self._last_ns
         self._last_ns = now_ns

@@ -1,7 +1,7 @@
 """Controller node: action chunks in, trajectories of arm and hand out, every step traced."""
 
 import sys
-from collections import deque
+from collections import OrderedDict, deque
 from typing import Any
 
 import numpy as np
@@ -17,15 +17,17 @@ from vipa.control.schedule import ChunkScheduler
 from vipa.errors import VipaError
 from vipa.hardware.fr3.robot import flange_pose
 from vipa.nodes.arm import JOINT_NAMES
-from vipa.nodes.base import LATEST, RELIABLE, RELIABLE_DEEP, ManagedNode, request_real_time, run_node
+from vipa.nodes.base import LATEST, RELIABLE, RELIABLE_DEEP, ManagedNode, run_node
 from vipa.nodes.hand import FINGER_NAMES
 from vipa.nodes.messages import from_chunk_message, to_joint_trajectory, to_ns, to_time
+from vipa.scheduling import request_real_time
 from vipa_inference.policy import HAND_DIMENSION
 
 REAL_TIME_PRIORITY = 20
 PERIODS_PER_MESSAGE = 100
 TRACE_PATIENCE_NS = 500_000_000
-ACKNOWLEDGEMENT_HISTORY = 200
+HISTORY = 200
+CLOCK_SKEW_NS = 5_000_000  # between two nodes that read /clock
 
 
 class ControllerNode(ManagedNode):
@@ -35,7 +37,8 @@ class ControllerNode(ManagedNode):
         super().__init__("controller", period_s=0.01)
         self._controller: Controller | None = None
         self._waiting: deque[TraceRecord] = deque()
-        self._acknowledgements: deque[int] = deque(maxlen=ACKNOWLEDGEMENT_HISTORY)  # when the arm took a trajectory
+        self._starts: OrderedDict[int, int] = OrderedDict()  # of the windows sent, by the time of sending, ns
+        self._acknowledgements: deque[tuple[int, int]] = deque(maxlen=HISTORY)  # start of a window, when the arm took it
         self._last_tick_ns = 0
         self._periods: list[float] = []
         self._chunk_messages = self.polled(ActionChunkMessage, "/policy/action_chunk", RELIABLE)
@@ -95,9 +98,9 @@ class ControllerNode(ManagedNode):
         assert self._controller is not None
         arm, hand = self.take_latest(self._arm), self.take_latest(self._hand)
         if arm is not None:
-            accepted_ns = to_ns(arm.accepted_at)
-            if accepted_ns and (not self._acknowledgements or accepted_ns > self._acknowledgements[-1]):
-                self._acknowledgements.append(accepted_ns)
+            taken = to_ns(arm.accepted_trajectory), to_ns(arm.accepted_at)
+            if taken[1] and (not self._acknowledgements or taken != self._acknowledgements[-1]):
+                self._acknowledgements.append(taken)
             snapshot = ArmSnapshot(
                 np.array(arm.joint_positions), np.array(arm.joint_velocities), to_ns(arm.header.stamp)
             )
@@ -131,6 +134,9 @@ class ControllerNode(ManagedNode):
         self._waiting.extend(output.trace)
         window = output.window
         if window is not None:
+            self._starts[now_ns] = window.start_ns
+            while len(self._starts) > HISTORY:
+                self._starts.popitem(last=False)
             self._arm_trajectories.publish(
                 to_joint_trajectory(window.start_ns, JOINT_NAMES, window.times_s, window.positions, window.velocities)
             )
@@ -141,11 +147,19 @@ class ControllerNode(ManagedNode):
         """Publish what was executed, once the arm acknowledged the trajectory that held it, or after a while."""
         while self._waiting:
             record = self._waiting[0]
-            acknowledged_ns = next((at for at in self._acknowledgements if at >= record.sent_ns), 0)
+            acknowledged_ns = self._acknowledged_ns(record)
             if not acknowledged_ns and now_ns - record.scheduled_ns < TRACE_PATIENCE_NS:
                 return
             self._waiting.popleft()
             self._traces.publish(self._trace(record, acknowledged_ns))
+
+    def _acknowledged_ns(self, record: TraceRecord) -> int:
+        """When the arm took the first window that held this row; 0: not yet."""
+        start_ns = self._starts.get(record.sent_ns)
+        if start_ns is None:
+            return 0
+        earliest = record.sent_ns - CLOCK_SKEW_NS
+        return next((at for start, at in self._acknowledgements if start >= start_ns and at >= earliest), 0)
 
     def _trace(self, record: TraceRecord, acknowledged_ns: int) -> ActionTrace:
         chunk = record.chunk

@@ -9,6 +9,10 @@ from vipa_sim.fci.protocol import CYCLE_S, FloatArray, StateBuffer
 GRAVITY = (0.0, 0.0, -9.81)  # m/s²
 
 
+POSE_CYCLES = 4
+"""Without a Cartesian motion the poses in the state are renewed at 250 Hz: they cost as much as all the rest of it."""
+
+
 class StateWriter:
     """The robot state of one arm.
 
@@ -65,9 +69,10 @@ class StateWriter:
         field["tau_J_d"][:] = arm.commanded_torque
         field["dtau_J"][:] = (arm.torque - self._torque_before) / CYCLE_S
         self._torque_before[:] = arm.torque
-        field["O_T_EE"][:] = (plant.flange_pose(q) @ arm.tool).T.reshape(16)
-        field["elbow"][:] = q[2], elbow_sign(setpoint.q)
-        self._write_desired()
+        if isinstance(arm.motion, CartesianMotion) or self.message_id % POSE_CYCLES == 0:
+            field["O_T_EE"][:] = (plant.flange_pose(q) @ arm.tool).T.reshape(16)
+            field["elbow"][:] = q[2], elbow_sign(setpoint.q)
+            self._write_desired()
         self._write_contact()
         field["control_command_success_rate"][0] = arm.success_rate
         modes = (arm.mode, arm.generator, arm.controller, arm.errors, arm.reflex_reason)

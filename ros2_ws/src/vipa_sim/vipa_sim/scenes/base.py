@@ -172,7 +172,7 @@ def _set_visual(spec: Spec) -> None:
     visual.map.znear, visual.map.zfar = 0.05, 12.0
     visual.quality.offsamples = 0
     visual.quality.shadowsize = 0
-    visual.quality.numslices, visual.quality.numstacks = 16, 8
+    visual.quality.numslices, visual.quality.numstacks, visual.quality.numquads = 16, 8, 1
     visual.global_.offwidth, visual.global_.offheight = 1280, 960
     visual.headlight.ambient = [0.34, 0.34, 0.35]
     visual.headlight.diffuse = [0.28, 0.28, 0.28]

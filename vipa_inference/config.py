@@ -1,0 +1,180 @@
+"""The two sizes of VIPA-VLA as frozen dataclasses; whatever works for one works for the other."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from vipa_inference.model.action_head import ActionHeadConfig
+from vipa_inference.model.motion_tokens import MotionTokenConfig
+
+
+@dataclass(frozen=True)
+class SemanticEncoderConfig:
+    """InternVL's vision tower; the defaults are those of InternVL3.5-2B (InternViT-300M)."""
+
+    image_size: int = 448  # px, square
+    patch_size: int = 14  # px
+    width: int = 1024
+    layers: int = 24
+    heads: int = 16
+    feed_forward: int = 4096
+    downsample_ratio: float = 0.5  # of the pixel shuffle before the projector
+
+    @property
+    def tokens(self) -> int:
+        """Image tokens per frame that reach the language model."""
+        return int((self.image_size // self.patch_size * self.downsample_ratio) ** 2)
+
+
+@dataclass(frozen=True)
+class SpatialEncoderConfig:
+    """CUT3R; the defaults are those of the public checkpoint cut3r_512_dpt_4_64 (arXiv 2501.12387)."""
+
+    image_size: int = 448  # px, square
+    patch_size: int = 16  # px
+    encoder_width: int = 1024
+    encoder_layers: int = 24
+    encoder_heads: int = 16
+    decoder_width: int = 768
+    decoder_layers: int = 12
+    decoder_heads: int = 12
+    state_heads: int = 16  # of the decoder of the state
+    state_tokens: int = 768
+    feed_forward_ratio: float = 4.0
+    rotary_base: float = 100.0
+    head: str = "dpt"  # of the pointmaps: "dpt", "linear", or "none" (features only)
+    dense_width: int = 256  # channels of the "dpt" head
+    dense_levels: tuple[int, int, int, int] = (96, 192, 384, 768)  # channels of its four images, fine to coarse
+    local_memory: int = 256  # entries of the memory of poses
+    memory_layers: int = 2  # blocks that write it, and that read it
+
+    def __post_init__(self) -> None:
+        if self.head not in {"dpt", "linear", "none"}:
+            raise ValueError(f"spatial.head: {self.head!r} is none of dpt, linear, none")
+        if self.image_size % self.patch_size:
+            raise ValueError(f"spatial.image_size: {self.image_size} is no multiple of the patch, {self.patch_size}")
+        for name, width, heads in (
+            ("encoder", self.encoder_width, self.encoder_heads),
+            ("decoder", self.decoder_width, self.decoder_heads),
+            ("state", self.decoder_width, self.state_heads),
+        ):
+            if width % heads or width // heads % 4:
+                raise ValueError(f"spatial.{name}_heads: {heads} do not divide the width {width} into multiples of 4")
+
+
+@dataclass(frozen=True)
+class FusionConfig:
+    """The cross-attention between the two encoders (paper Sec. 3.2.2, 4.1)."""
+
+    heads: int = 16
+    alpha: float = 0.5
+    dropout: float = 0.0
+
+
+@dataclass(frozen=True)
+class LanguageModelConfig:
+    """Qwen3; the defaults are those of InternVL3.5-2B (Qwen3-1.7B)."""
+
+    width: int = 2048
+    layers: int = 28
+    heads: int = 16
+    key_value_heads: int = 8
+    head_width: int = 128
+    feed_forward: int = 6144
+    vocabulary: int = 151936  # of the pretrained model, before motion tokens
+    rope_theta: float = 1_000_000.0
+    norm_epsilon: float = 1e-6
+    image_token_id: int = 151671  # <IMG_CONTEXT>
+    image_begin_id: int = 151669  # <img>
+    image_end_id: int = 151670  # </img>
+    tokenizer: str = "qwen"  # "qwen" or "bytes"
+
+
+@dataclass(frozen=True)
+class VipaVlaConfig:
+    """One size of the model. ``spatial=None`` is the ablation without dual encoder (paper Table 7)."""
+
+    name: str = "2b"
+    semantic: SemanticEncoderConfig = field(default_factory=SemanticEncoderConfig)
+    spatial: SpatialEncoderConfig | None = field(default_factory=SpatialEncoderConfig)
+    fusion: FusionConfig = field(default_factory=FusionConfig)
+    language: LanguageModelConfig = field(default_factory=LanguageModelConfig)
+    motion: MotionTokenConfig = field(default_factory=MotionTokenConfig)
+    action: ActionHeadConfig = field(default_factory=ActionHeadConfig)
+    action_queries: int = 16
+    views: tuple[str, ...] = ("front", "side")  # order of the cameras
+    frames: int = 1  # per view, 1 to 4
+    step_period: float = 0.05  # s between two actions of a chunk
+
+
+NANO = VipaVlaConfig(
+    name="nano",
+    semantic=SemanticEncoderConfig(image_size=128, patch_size=16, width=192, layers=6, heads=6, feed_forward=768),
+    spatial=SpatialEncoderConfig(
+        image_size=128,
+        encoder_width=192,
+        encoder_layers=4,
+        encoder_heads=6,
+        decoder_width=192,
+        decoder_layers=4,
+        decoder_heads=6,
+        state_heads=6,
+        state_tokens=64,
+        head="linear",
+        local_memory=16,
+        memory_layers=1,
+    ),
+    fusion=FusionConfig(heads=6),
+    language=LanguageModelConfig(
+        width=256,
+        layers=6,
+        heads=8,
+        key_value_heads=4,
+        head_width=32,
+        feed_forward=1024,
+        vocabulary=320,
+        image_token_id=258,
+        image_begin_id=256,
+        image_end_id=257,
+        tokenizer="bytes",
+    ),
+    action=ActionHeadConfig(width=256, layers=6, heads=8),
+)
+PRESETS: dict[str, VipaVlaConfig] = {"2b": VipaVlaConfig(), "nano": NANO}
+
+
+def internvl_config(config: VipaVlaConfig) -> Any:
+    """The transformers configuration of the InternVL part.
+
+    The text part is Qwen3 (transformers' default for InternVL is Qwen2); the attention of the vision tower has a bias.
+    """
+    from transformers import InternVLConfig
+
+    semantic, language = config.semantic, config.language
+    return InternVLConfig(
+        vision_config={
+            "image_size": [semantic.image_size] * 2,
+            "patch_size": [semantic.patch_size] * 2,
+            "hidden_size": semantic.width,
+            "num_hidden_layers": semantic.layers,
+            "num_attention_heads": semantic.heads,
+            "intermediate_size": semantic.feed_forward,
+            "attention_bias": True,
+        },
+        text_config={
+            "model_type": "qwen3",
+            "hidden_size": language.width,
+            "num_hidden_layers": language.layers,
+            "num_attention_heads": language.heads,
+            "num_key_value_heads": language.key_value_heads,
+            "head_dim": language.head_width,
+            "intermediate_size": language.feed_forward,
+            "vocab_size": language.vocabulary,
+            "rms_norm_eps": language.norm_epsilon,
+            "rope_parameters": {"rope_type": "default", "rope_theta": language.rope_theta},
+            "tie_word_embeddings": True,
+        },
+        image_token_id=language.image_token_id,
+        downsample_ratio=semantic.downsample_ratio,
+        image_seq_length=semantic.tokens,
+        tie_word_embeddings=True,
+    )

@@ -1,0 +1,184 @@
+"""The flow-matching action head: a diffusion transformer conditioned on the action queries (paper Sec. 3.3)."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from vipa_inference.model.attention import Attention, feed_forward, sinusoidal_embedding
+
+TIME_FEATURES = 256  # sines and cosines of the flow time
+
+KeysValues = list[tuple[Tensor, Tensor]]
+
+
+@dataclass(frozen=True)
+class ActionHeadConfig:
+    """Size of the diffusion transformer."""
+
+    action_dimension: int = 12
+    proprioception_dimension: int = 22
+    horizon: int = 16  # H, actions of a chunk
+    width: int = 1536
+    layers: int = 16
+    heads: int = 32
+    feed_forward_ratio: float = 4.0
+    denoising_steps: int = 4
+
+
+class ActionHead(nn.Module):
+    """Predicts the flow from noise to actions, a - eps, from [state; noisy actions] and the action queries' states.
+
+    Each token has its own flow time tau: a committed prefix of the chunk is given clean, at tau = 1 (training-time
+    real-time chunking, arXiv 2512.05964); the state token is always clean. Keys and values of the cross-attention do
+    not depend on tau and are computed once per chunk.
+
+    Args:
+        config: size.
+        context_width: of the action queries' hidden states.
+    """
+
+    def __init__(self, config: ActionHeadConfig, context_width: int) -> None:
+        super().__init__()
+        self.config = config
+        self.state_encoder = nn.Sequential(
+            nn.Linear(config.proprioception_dimension, config.width), nn.SiLU(), nn.Linear(config.width, config.width)
+        )
+        self.action_encoder = nn.Linear(config.action_dimension, config.width)
+        self.position = nn.Parameter(torch.randn(1, 1 + config.horizon, config.width) * 0.02)
+        self.time_encoder = nn.Sequential(
+            nn.Linear(256, config.width), nn.SiLU(), nn.Linear(config.width, config.width)
+        )
+        self.context_norm = nn.LayerNorm(context_width)
+        self.blocks = nn.ModuleList([Block(config, context_width) for _ in range(config.layers)])
+        self.final_norm = nn.LayerNorm(config.width, elementwise_affine=False)
+        self.final_modulation = _zero_linear(config.width, 2 * config.width)
+        self.action_decoder = _zero_linear(config.width, config.action_dimension)
+
+    def keys_values(self, context: Tensor) -> KeysValues:
+        """Keys and values of every block for the action queries' hidden states (B, Q, context_width)."""
+        normalised = self.context_norm(context)
+        return [block.cross_attention.keys_values(normalised) for block in self._blocks()]
+
+    def velocity(self, noisy: Tensor, tau: Tensor, state: Tensor, keys_values: KeysValues) -> Tensor:
+        """The flow (B, H, A) at noisy actions (B, H, A) with flow times (B, H) in [0, 1] and state (B, P)."""
+        tokens = torch.cat([self.state_encoder(state)[:, None], self.action_encoder(noisy)], dim=1) + self.position
+        tau = torch.cat([torch.ones_like(tau[:, :1]), tau], dim=1)
+        time = self.time_encoder(sinusoidal_embedding(tau, TIME_FEATURES).to(tokens.dtype))
+        for block, pair in zip(self._blocks(), keys_values, strict=True):
+            tokens = block(tokens, time, pair)
+        shift, scale = self.final_modulation(nn.functional.silu(time)).chunk(2, dim=-1)
+        return self.action_decoder(self.final_norm(tokens) * (1 + scale) + shift)[:, 1:]
+
+    def loss(
+        self, actions: Tensor, state: Tensor, context: Tensor, weight: Tensor, prefix: Tensor | None = None
+    ) -> Tensor:
+        """Flow-matching loss |v - (a - eps)|^2 with tau ~ U(0, 1) (paper Sec. 3.3).
+
+        Args:
+            actions: normalised actions (B, H, A).
+            state: normalised proprioception (B, P).
+            context: hidden states of the action queries (B, Q, context_width).
+            weight: (B, H) 1 for actions that count, 0 for padding.
+            prefix: (B,) number of leading actions given clean, at tau = 1; they do not count in the loss.
+
+        Returns:
+            The mean over what counts, a scalar.
+        """
+        noise = torch.randn_like(actions)
+        tau = torch.rand(actions.shape[0], 1, device=actions.device, dtype=actions.dtype).expand(actions.shape[:2])
+        if prefix is not None:
+            clean = torch.arange(actions.shape[1], device=actions.device)[None] < prefix[:, None]
+            tau = torch.where(clean, torch.ones_like(tau), tau)
+            weight = weight * ~clean
+        noisy = (1 - tau[..., None]) * noise + tau[..., None] * actions
+        predicted = self.velocity(noisy, tau, state, self.keys_values(context))
+        error = (predicted - (actions - noise)).float().square().mean(dim=-1)
+        return (error * weight).sum() / weight.sum().clamp(min=1)
+
+    def sample(
+        self,
+        noise: Tensor,
+        state: Tensor,
+        context: Tensor,
+        prefix: Tensor | None = None,
+        prefix_length: Tensor | None = None,
+        steps: int | None = None,
+    ) -> Tensor:
+        """Actions (B, H, A) by Euler integration from noise (B, H, A).
+
+        Args:
+            noise: standard normal, the start of the flow.
+            state: normalised proprioception (B, P).
+            context: hidden states of the action queries (B, Q, context_width).
+            prefix: (B, H, A) normalised actions already committed; only the first ``prefix_length`` (B,) count.
+            prefix_length: (B,) how many.
+            steps: denoising steps; None: those of the configuration.
+        """
+        keys_values = self.keys_values(context)
+        count = steps or self.config.denoising_steps
+        actions = noise
+        for i in range(count):
+            actions = self.denoise(actions, i / count, 1.0 / count, state, keys_values, prefix, prefix_length)
+        if prefix is None or prefix_length is None:
+            return actions
+        return torch.where(_mask(actions, prefix_length)[..., None], prefix, actions)
+
+    def denoise(
+        self,
+        actions: Tensor,
+        tau: float,
+        step: float,
+        state: Tensor,
+        keys_values: KeysValues,
+        prefix: Tensor | None = None,
+        prefix_length: Tensor | None = None,
+    ) -> Tensor:
+        """One Euler step of length ``step`` from flow time ``tau``; a committed prefix is held clean."""
+        times = torch.full(actions.shape[:2], tau, dtype=actions.dtype, device=actions.device)
+        if prefix is not None and prefix_length is not None:
+            clean = _mask(actions, prefix_length)
+            actions = torch.where(clean[..., None], prefix, actions)
+            times = torch.where(clean, torch.ones_like(times), times)
+        return actions + step * self.velocity(actions, times, state, keys_values)
+
+    def _blocks(self) -> list["Block"]:
+        return [block for block in self.blocks if isinstance(block, Block)]
+
+
+class Block(nn.Module):
+    """Self-attention among state and actions, cross-attention to the action queries, feed-forward; AdaLN per token."""
+
+    def __init__(self, config: ActionHeadConfig, context_width: int) -> None:
+        super().__init__()
+        width = config.width
+        self.modulation = _zero_linear(width, 6 * width)
+        self.attention_norm = nn.LayerNorm(width, elementwise_affine=False)
+        self.attention = Attention(width, config.heads)
+        self.cross_norm = nn.LayerNorm(width)
+        self.cross_attention = Attention(width, config.heads, context_width)
+        self.feed_forward_norm = nn.LayerNorm(width, elementwise_affine=False)
+        self.feed_forward = feed_forward(width, config.feed_forward_ratio)
+
+    def forward(self, tokens: Tensor, time: Tensor, keys_values: tuple[Tensor, Tensor]) -> Tensor:
+        """Tokens (B, 1 + H, width) with the time embedding of each token (B, 1 + H, width)."""
+        modulation = self.modulation(nn.functional.silu(time)).chunk(6, dim=-1)
+        shift, scale, gate = modulation[:3]
+        attended = self.attention_norm(tokens) * (1 + scale) + shift
+        tokens = tokens + gate * self.attention(attended, self.attention.keys_values(attended))
+        tokens = tokens + self.cross_attention(self.cross_norm(tokens), keys_values)
+        shift, scale, gate = modulation[3:]
+        return tokens + gate * self.feed_forward(self.feed_forward_norm(tokens) * (1 + scale) + shift)
+
+
+def _mask(actions: Tensor, length: Tensor) -> Tensor:
+    """(B, H) true for the first ``length`` (B,) actions."""
+    return torch.arange(actions.shape[1], device=actions.device)[None] < length[:, None]
+
+
+def _zero_linear(inputs: int, outputs: int) -> nn.Linear:
+    """A linear layer that begins at zero, so that a block begins as the identity (arXiv 2212.09748, Sec. 3.2)."""
+    layer = nn.Linear(inputs, outputs)
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer
