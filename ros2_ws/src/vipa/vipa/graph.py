@@ -109,7 +109,7 @@ def _managed(arguments: GraphArguments, lab: LabConfig) -> list[NodeDescription]
     package, module = ("vipa_sim", "vipa_sim.camera_process") if lab.simulated else ("vipa", "vipa.nodes.camera")
     cameras = [
         NodeDescription(
-            name, package, "camera", module, namespace="/camera", parameters={"camera": name}, respawn_delay_s=2.0, nice=-5
+            name, package, "camera", module, namespace="/camera", parameters={"camera": name}, respawn_delay_s=2.0, nice=-10
         )
         for name in lab.cameras
     ]
@@ -118,7 +118,7 @@ def _managed(arguments: GraphArguments, lab: LabConfig) -> list[NodeDescription]
         *cameras,
         _node("arm", respawn_delay_s=2.0),
         _node("hand"),
-        _node("policy", parameters=policy, nice=-3),
+        _node("policy", parameters=policy, nice=-10),
         _node("controller"),
     ]
 

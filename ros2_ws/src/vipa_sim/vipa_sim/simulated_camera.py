@@ -22,13 +22,15 @@ from vipa_sim.world import Snapshot
 FAULTS = ("freeze", "drop", "duplicate", "disconnect", "restore")
 START_TIME_OUT_S = 60.0
 DRAW_TIME_OUT_S = 10.0
-NICE = -5  # drawing comes before everything that can wait
+READOUT_NS = 18_000_000  # of simulated time, from the exposure until the frame is on its way
+NICE = -10  # drawing comes before everything that can wait
 
 
 class SimulatedCamera:
     """Exposes the world at the camera's frame rate; the drawing happens in another process.
 
-    Should the drawing of one exposure last until the next, the world waits, so that no frame is ever left out.
+    Should the drawing last longer than a camera's readout, the world waits: no frame is ever left out, and a slow machine
+    stretches time instead of making the camera late.
 
     Args:
         name: key of the camera in the laboratory's YAML.
@@ -43,7 +45,7 @@ class SimulatedCamera:
             raise SimulationError(f"cameras.{name}: a simulated camera needs the same color_size and depth_size")
         self._name, self._config = name, config
         self._period_ns = round(1e9 / config.device.frame_rate)
-        self._next_exposure = self._exposed = 0
+        self._next_exposure = self._deadline = self._exposed = 0
         self._is_drawing = False
         self._context = multiprocessing.get_context("spawn")
         self._pipe, self._theirs = self._context.Pipe()
@@ -76,11 +78,13 @@ class SimulatedCamera:
         Raises:
             SimulationError: the camera's process died.
         """
+        if self._is_drawing and now_ns >= self._deadline:
+            self._receive(DRAW_TIME_OUT_S)
+            self._is_drawing = False
         if now_ns < self._next_exposure:
             return
         self._next_exposure += self._period_ns
-        if self._is_drawing:
-            self._receive(DRAW_TIME_OUT_S)
+        self._deadline = now_ns + READOUT_NS
         self._send(("expose", now_ns, snapshot()))
         self._exposed += 1
         self._is_drawing = True

@@ -17,7 +17,8 @@ from vipa.nodes.messages import from_image, from_pose, to_chunk_message, to_ns
 from vipa_inference.policy import HOLD_INSTRUCTION, CameraView, Observation, Policy, PolicyError
 from vipa_inference.registry import make_policy
 
-POLL_PERIOD_S = 0.005
+POLL_PERIOD_S = 0.01
+WATCH_PERIOD_S = 0.002  # while the next frames are awaited
 INSTRUCTION_PERIOD_S = 0.05
 STATE_MATCH_NS = 50_000_000
 PAIR_NS = 20_000_000  # two free-running cameras at 30 Hz are never further apart than half a period
@@ -78,6 +79,7 @@ class PolicyNode(ManagedNode):
         self._take_images()
         if not self._waiting:
             self._waiting = True  # what waited until now is of unknown age: wait for the next frames
+            self.set_period(WATCH_PERIOD_S)
             self._newest.clear()
         if not self._all_new():
             return
@@ -157,6 +159,7 @@ class PolicyNode(ManagedNode):
         assert self._policy is not None
         start_ns = self.clock.now_ns()
         self._last_inference_ns, self._waiting = start_ns, False
+        self.set_period(POLL_PERIOD_S)
         chunk = self._policy.infer(observation)
         end_ns = self.clock.now_ns()
         self._chunk_id += 1
