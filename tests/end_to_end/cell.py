@@ -99,4 +99,3 @@ def processes_of(cell: Cell) -> list[int]:
             if str(cell.folder) in line:
                 found.append(int(entry.name))
     return found
-

@@ -56,7 +56,10 @@ def test_the_simulated_one_is_simulated_and_the_real_one_is_not() -> None:
         ({"cameras": {}}, "cameras: at least one camera is needed"),
         ({"control.gate.workspace_max": [0.3, 1.0, 1.0]}, None),
         ({"control.gate.workspace_max": [-2.0, 1.0, 1.0]}, "control.gate: workspace_min must be below workspace_max"),
-        ({"arm.relative_dynamics": 0.1}, "control.gate.velocity_fraction: 0.45 is more than arm.relative_dynamics, 0.1"),
+        (
+            {"arm.relative_dynamics": 0.1},
+            "control.gate.velocity_fraction: 0.45 is more than arm.relative_dynamics, 0.1",
+        ),
         ({"control.rate": "fast"}, "control.rate: expected float, found 'fast'"),
     ],
 )

@@ -32,7 +32,9 @@ def own_lab() -> LabConfig:
         referee=f"{host}:13370",
         arm=dataclasses.replace(lab.arm, address=host),
         hand=dataclasses.replace(lab.hand, address=f"{host}:6000"),
-        cameras={n: dataclasses.replace(c, feed=str(c.feed).replace("127.0.0.1", host)) for n, c in lab.cameras.items()},
+        cameras={
+            n: dataclasses.replace(c, feed=str(c.feed).replace("127.0.0.1", host)) for n, c in lab.cameras.items()
+        },
     )
 
 

@@ -109,7 +109,14 @@ def _managed(arguments: GraphArguments, lab: LabConfig) -> list[NodeDescription]
     package, module = ("vipa_sim", "vipa_sim.camera_process") if lab.simulated else ("vipa", "vipa.nodes.camera")
     cameras = [
         NodeDescription(
-            name, package, "camera", module, namespace="/camera", parameters={"camera": name}, respawn_delay_s=2.0, nice=-10
+            name,
+            package,
+            "camera",
+            module,
+            namespace="/camera",
+            parameters={"camera": name},
+            respawn_delay_s=2.0,
+            nice=-10,
         )
         for name in lab.cameras
     ]

@@ -6,7 +6,7 @@ import sys
 
 
 def request_real_time(priority: int) -> None:
-    """Ask for SCHED_FIFO for the calling thread; where the machine forbids it, run as it is (``vipa doctor`` says so)."""
+    """Ask for SCHED_FIFO for the calling thread; where the machine forbids it, run as it is (see ``vipa doctor``)."""
     try:
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(priority))
     except PermissionError:

@@ -152,7 +152,10 @@ class Laboratory:
             "status": in_world(self._status),
             "reset": in_world(self._reset),
             "judge": in_world(self._judge),
-            "statistics": lambda: {"fci": fci.statistics(), "exposures": {n: c.exposures for n, c in self._cameras.items()}},
+            "statistics": lambda: {
+                "fci": fci.statistics(),
+                "exposures": {n: c.exposures for n, c in self._cameras.items()},
+            },
             "reset_statistics": done(fci.reset_statistics),
             "user_stop": done(fci.user_stop),
             "release_user_stop": done(fci.release_user_stop),

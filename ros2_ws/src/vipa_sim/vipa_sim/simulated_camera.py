@@ -29,8 +29,8 @@ NICE = -10  # drawing comes before everything that can wait
 class SimulatedCamera:
     """Exposes the world at the camera's frame rate; the drawing happens in another process.
 
-    Should the drawing last longer than a camera's readout, the world waits: no frame is ever left out, and a slow machine
-    stretches time instead of making the camera late.
+    Should the drawing last longer than a camera's readout, the world waits: no frame is ever left out, and a slow
+    machine stretches time instead of making the camera late.
 
     Args:
         name: key of the camera in the laboratory's YAML.

@@ -278,11 +278,12 @@ def run_node(make_node: Callable[[], ManagedNode]) -> int:
 
 
 def _spin(executor: SingleThreadedExecutor, node: ManagedNode) -> None:
-    """Answer services until the executor is shut down; should one of them fail, the node ends, to be started again."""
-    try:
-        executor.spin()
-    except ExternalShutdownException:
-        return
-    finally:
-        if node.exit_status is None:
-            node.finish(1, f"{node.get_name()}: its executor ended")
+    """Answer services until the node ends; a request that ROS refuses, such as an impossible transition, is logged."""
+    while node.exit_status is None:
+        try:
+            executor.spin()
+            return
+        except ExternalShutdownException:
+            return
+        except RuntimeError as error:
+            node.get_logger().warning(f"request refused: {error}")

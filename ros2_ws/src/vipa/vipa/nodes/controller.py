@@ -38,7 +38,9 @@ class ControllerNode(ManagedNode):
         self._controller: Controller | None = None
         self._waiting: deque[TraceRecord] = deque()
         self._starts: OrderedDict[int, int] = OrderedDict()  # of the windows sent, by the time of sending, ns
-        self._acknowledgements: deque[tuple[int, int]] = deque(maxlen=HISTORY)  # start of a window, when the arm took it
+        self._acknowledgements: deque[tuple[int, int]] = deque(
+            maxlen=HISTORY
+        )  # start of a window, when the arm took it
         self._last_tick_ns = 0
         self._periods: list[float] = []
         self._chunk_messages = self.polled(ActionChunkMessage, "/policy/action_chunk", RELIABLE)

@@ -58,7 +58,7 @@ def to_image(pixels: NDArray[Any], encoding: str, stamp: Time, frame_id: str) ->
     message.header.stamp, message.header.frame_id = stamp, frame_id
     message.step = pixels.strides[0]
     data = array.array("B")
-    data.frombytes(memoryview(np.ascontiguousarray(pixels)).cast("B"))
+    data.frombytes(np.ascontiguousarray(pixels).data.cast("B"))
     message.data = data
     return message
 
@@ -98,15 +98,16 @@ def to_joint_trajectory(
     start_ns: int, names: list[str], times: Array, positions: Array, velocities: Array | None = None
 ) -> JointTrajectory:
     """A joint trajectory message: ``times`` (N,) s from its stamp, ``positions`` and ``velocities`` (N, joints)."""
-    message = JointTrajectory(joint_names=names)
-    message.header.stamp = to_time(start_ns)
+    points: list[JointTrajectoryPoint] = []
     for i, seconds in enumerate(times):
         point = JointTrajectoryPoint(positions=[float(v) for v in positions[i]])
         if velocities is not None:
             point.velocities = [float(v) for v in velocities[i]]
         nanoseconds = round(float(seconds) * 1e9)
         point.time_from_start.sec, point.time_from_start.nanosec = divmod(nanoseconds, 1_000_000_000)
-        message.points.append(point)
+        points.append(point)
+    message = JointTrajectory(joint_names=names, points=points)
+    message.header.stamp = to_time(start_ns)
     return message
 
 

@@ -31,7 +31,7 @@ class MonitorNode(ManagedNode):
         self.declare_parameter("duration", 60.0)
         self.declare_parameter("output", "-")
         self.declare_parameter("images", False)
-        self._duration = float(self.get_parameter("duration").value)
+        self._duration = float(self.get_parameter("duration").value or 0.0)
         frame_rate = next(iter(self.lab.cameras.values())).device.frame_rate
         self._statistics = LoopStatistics(1.0 / self.lab.control.rate, frame_rate)
         self._traces = self.polled(ActionTrace, "/controller/trace", RELIABLE_DEEP)

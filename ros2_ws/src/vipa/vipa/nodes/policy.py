@@ -118,7 +118,7 @@ class PolicyNode(ManagedNode):
 
     def _due(self) -> bool:
         """Whether it is time for the next inference; no image is copied before."""
-        min_period = float(self.get_parameter("min_period").value)
+        min_period = float(self.get_parameter("min_period").value or 0.0)
         return self.clock.now_ns() - self._last_inference_ns >= (min_period - SLACK_S) * 1e9
 
     def _all_new(self) -> bool:

@@ -17,6 +17,7 @@ from vipa.supervision import CellState, NodeReport, Supervision, Verdict
 
 TRANSITIONS = {"configure": Transition.TRANSITION_CONFIGURE, "activate": Transition.TRANSITION_ACTIVATE}
 RETRY_PERIOD_S = 2.0
+SETTLE_S = 0.3
 DIAGNOSTICS_PERIOD_S = 1.0
 
 
@@ -34,7 +35,7 @@ class SupervisorNode(ManagedNode):
             name: self.create_client(ChangeState, f"{namespace}/{name}/change_state")
             for name, namespace in zip(names, namespaces, strict=True)
         }
-        self._pending: tuple[Any, float] | None = None
+        self._pending: tuple[Any, float, str] | None = None
         self._not_before: dict[str, float] = {}
         self._last: Verdict | None = None
         self._next_diagnostics = 0.0
@@ -76,23 +77,25 @@ class SupervisorNode(ManagedNode):
         self._states.publish(state)
 
     def _publish_diagnostics(self, verdict: Verdict, now: float) -> None:
-        message = DiagnosticArray()
-        message.header.stamp = to_time(self.clock.now_ns())
         level = DiagnosticStatus.OK if verdict.motion_allowed else DiagnosticStatus.WARN
-        message.status.append(
-            DiagnosticStatus(name="cell", level=level, message=f"{verdict.state.name} {verdict.reason}")
-        )
+        text = f"{verdict.state.name} {verdict.reason}".strip()
+        reports = [DiagnosticStatus(name="cell", level=level, message=text)]
         for node, state in zip(self._supervision.nodes, self._supervision.lifecycle_states(now), strict=True):
             level = DiagnosticStatus.OK if state == "active" else DiagnosticStatus.ERROR
-            message.status.append(DiagnosticStatus(name=f"node {node}", level=level, message=state))
+            reports.append(DiagnosticStatus(name=f"node {node}", level=level, message=state))
+        message = DiagnosticArray(status=reports)
+        message.header.stamp = to_time(self.clock.now_ns())
         self._diagnostics.publish(message)
 
     def _advance(self, now: float) -> None:
         if self._pending is not None:
-            future, deadline = self._pending
+            future, deadline, asked = self._pending
             if not future.done() and now < deadline:
                 return
             self._pending = None
+            self._not_before[asked] = max(
+                now + SETTLE_S, self._not_before[asked]
+            )  # its heartbeat must tell the outcome
         transition = self._supervision.next_transition(now)
         if transition is None:
             return
@@ -101,7 +104,7 @@ class SupervisorNode(ManagedNode):
             return
         self._not_before[node] = now + (RETRY_PERIOD_S if name == "configure" else 0.2)
         request = ChangeState.Request(transition=Transition(id=TRANSITIONS[name]))
-        self._pending = self._change_state[node].call_async(request), now + self.lab.supervisor.configure_time_out
+        self._pending = self._change_state[node].call_async(request), now + self.lab.supervisor.configure_time_out, node
 
     def _on_stop(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         def stop() -> None:
