@@ -43,6 +43,7 @@ class Cell:
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Run ``vipa`` in the background."""
         command, *rest = arguments
+        (self.logs / "latest").unlink(missing_ok=True)
         line = [sys.executable, "-m", "vipa.cli", command, *rest]
         line += ["--lab", str(self.yaml), "--domain", str(self.domain), "--logs", str(self.logs)]
         return subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)

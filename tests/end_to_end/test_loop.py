@@ -42,10 +42,7 @@ def test_a_killed_laboratory_ends_the_graph_and_the_next_start_is_clean(cell: Ce
     assert "laboratory" in output
     assert processes_of(cell) == []
     process = cell.start("bringup")
-    deadline = time.monotonic() + 60
-    while "cell READY" not in cell.log("supervisor"):
-        assert time.monotonic() < deadline, cell.log("supervisor")
-        time.sleep(0.1)
+    cell.wait_for_log("supervisor", "cell READY")
     status, output = stop(process)
     assert status == 0, output
 

@@ -22,7 +22,10 @@ from vipa_inference.scripted import (
 )
 
 ALL = "touch the red, then the green, then the blue marker"
-REACH, RADIUS = 0.05, 0.025
+TIP = np.array(
+    [ReachConfig().fingertip_offset_m[0], ReachConfig().fingertip_offset_m[1], ReachConfig().fingertip_reach_m]
+)
+REACH, RADIUS = float(TIP[2]), 0.025
 HOME = np.array([[1.0, 0, 0, 0.40], [0, -1, 0, 0], [0, 0, -1, 0.40], [0, 0, 0, 1]])
 
 
@@ -81,7 +84,7 @@ class Loop:
     period: int = 15  # steps between observations
 
     def observe(self):
-        tip = self.arm.pose[:3, 3] + REACH * self.arm.pose[:3, 2]
+        tip = self.arm.pose[:3, 3] + self.arm.pose[:3, :3] @ TIP
         up = -self.arm.pose[:3, 2]
         hand = [self.sphere("grey", tip + (0.008 + 0.03 * k) * up, 0.008) for k in range(3)]
         hand.append(self.sphere("grey", tip + 0.15 * up, 0.045))
@@ -110,7 +113,7 @@ class Loop:
     def _contact(self):
         """A rigid ball stops the fingertip at its surface; the touch is noted."""
         for colour, centre in self.markers.items():
-            tip = self.arm.pose[:3, 3] + REACH * self.arm.pose[:3, 2]
+            tip = self.arm.pose[:3, 3] + self.arm.pose[:3, :3] @ TIP
             offset = tip - centre
             if np.linalg.norm(offset) < RADIUS:
                 if not self.touched or self.touched[-1] != colour:

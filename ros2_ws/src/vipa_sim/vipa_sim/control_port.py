@@ -69,7 +69,7 @@ class ControlPort:
 
     def _answer(self, line: bytes) -> bytes:
         try:
-            request = json.loads(line)
+            request = json.loads(line.decode("utf-8"))
             if not isinstance(request, dict):
                 raise SimulationError("a request is a JSON object")
             command = str(request.pop("command", ""))
