@@ -14,8 +14,23 @@ from typing import Any
 import pytest
 import yaml
 
+from vipa.environment import ros_environment
 from vipa.lab import LAB_FOLDER
 from vipa.laboratory_client import LaboratoryClient
+
+CALL_TRIGGER = """
+import sys
+import rclpy
+from std_srvs.srv import Trigger
+rclpy.init()
+node = rclpy.create_node("operator")
+client = node.create_client(Trigger, sys.argv[1])
+assert client.wait_for_service(20.0), "no such service"
+future = client.call_async(Trigger.Request())
+rclpy.spin_until_future_complete(node, future, timeout_sec=20.0)
+print(future.result())
+rclpy.shutdown()
+"""
 
 
 class Cell:
@@ -74,6 +89,13 @@ class Cell:
                 pytest.fail(f"{node} did not log {text!r} within {seconds:.0f} s:\n{self.log(node)}")
             time.sleep(0.1)
         return self.log(node)
+
+    def call(self, service: str) -> str:
+        """Call a std_srvs/Trigger service; its answer as text."""
+        environment = {**os.environ, **ros_environment(), "ROS_DOMAIN_ID": str(self.domain)}
+        command = [sys.executable, "-c", CALL_TRIGGER, service]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+        return done.stdout + done.stderr
 
     def laboratory(self) -> LaboratoryClient:
         """A client of the laboratory's control port."""

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from end_to_end.cell import Cell, processes_of, stop
 
+from vipa.laboratory_client import LaboratoryClient
+
 pytestmark = pytest.mark.end_to_end
 
 
@@ -51,11 +53,7 @@ def test_a_stop_holds_the_arm_and_its_hand(cell: Cell) -> None:
     process = cell.start("bringup")
     cell.wait_for_log("supervisor", "cell READY")
     laboratory = cell.laboratory()
-    before = np.array(laboratory.request("status")["joint_positions"])
-    deadline = time.monotonic() + 60
-    while np.abs(np.array(laboratory.request("status")["joint_positions"]) - before).max() < 0.02:
-        assert time.monotonic() < deadline, "the policy does not move the arm"
-        time.sleep(0.1)
+    wait_for_motion(laboratory)
     laboratory.request("user_stop")
     cell.wait_for_log("supervisor", "USER_STOP")
     time.sleep(0.5)
@@ -67,6 +65,32 @@ def test_a_stop_holds_the_arm_and_its_hand(cell: Cell) -> None:
     moved = np.abs(np.array(laboratory.request("status")["joint_positions"]) - stopped).max()
     assert moved < 2e-3, "released, but the operator has not recovered the arm: it must not move by itself"
     stop(process)
+
+
+def test_the_operators_stop_waits_for_resume(cell: Cell) -> None:
+    process = cell.start("bringup")
+    cell.wait_for_log("supervisor", "cell READY")
+    laboratory = cell.laboratory()
+    wait_for_motion(laboratory)
+    assert "success=True" in cell.call("/supervisor/stop")
+    time.sleep(1.0)
+    stopped = np.array(laboratory.request("status")["joint_positions"])
+    hand = np.array(laboratory.request("status")["hand_positions"])
+    time.sleep(2.0)
+    status = laboratory.request("status")
+    assert np.abs(np.array(status["joint_positions"]) - stopped).max() < 2e-3
+    assert np.abs(np.array(status["hand_positions"]) - hand).max() < 0.02
+    assert "success=True" in cell.call("/supervisor/resume")
+    wait_for_motion(laboratory)
+    stop(process)
+
+
+def wait_for_motion(laboratory: LaboratoryClient) -> None:
+    before = np.array(laboratory.request("status")["joint_positions"])
+    deadline = time.monotonic() + 60
+    while np.abs(np.array(laboratory.request("status")["joint_positions"]) - before).max() < 0.02:
+        assert time.monotonic() < deadline, "the policy does not move the arm"
+        time.sleep(0.1)
 
 
 def command_of(pid: int) -> str:

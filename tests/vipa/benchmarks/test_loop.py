@@ -36,7 +36,10 @@ def test_a_step_that_no_driver_took_has_no_command_latency() -> None:
 def test_jitter_is_the_distance_from_the_nominal_period() -> None:
     statistics = LoopStatistics(0.01, 30.0)
     statistics.periods = [0.010, 0.012, 0.008, 0.010]
-    assert statistics.figures()["control_period_jitter_p99_ms"] == pytest.approx(2.0, abs=0.01)
+    statistics.ros_periods = [0.010] * 4
+    figures = statistics.figures()
+    assert figures["control_period_jitter_p99_ms"] == pytest.approx(2.0, abs=0.01)
+    assert figures["control_period_ros_jitter_p99_ms"] == pytest.approx(0.0, abs=1e-9)
 
 
 def test_lost_packets_and_aborts_come_from_the_robot() -> None:

@@ -47,7 +47,8 @@ class LoopStatistics:
     control_period: float  # s, nominal
     frame_rate: float  # Hz, nominal
     steps: list[Step] = field(default_factory=list[Step])
-    periods: list[float] = field(default_factory=list[float])
+    periods: list[float] = field(default_factory=list[float])  # s, of the control loop by the steady clock
+    ros_periods: list[float] = field(default_factory=list[float])  # s, the same by ROS time
     frames: dict[str, list[int]] = field(default_factory=dict[str, list[int]])
     gate_refusals: dict[str, int] = field(default_factory=dict[str, int])
     gate_changes: dict[str, int] = field(default_factory=dict[str, int])
@@ -91,9 +92,10 @@ class LoopStatistics:
             milliseconds = np.array([(end - start) * 1e-6 for start, end in pairs])
             for percentile in (50, 99):
                 figures[f"{name}_p{percentile}_ms"] = _percentile(milliseconds, percentile)
-        jitter = np.abs(np.array(self.periods) - self.control_period) * 1e3
-        figures["control_period_jitter_p50_ms"] = _percentile(jitter, 50)
-        figures["control_period_jitter_p99_ms"] = _percentile(jitter, 99)
+        for name, periods in (("jitter", self.periods), ("ros_jitter", self.ros_periods)):
+            jitter = np.abs(np.array(periods) - self.control_period) * 1e3
+            for percentile in (50, 99):
+                figures[f"control_period_{name}_p{percentile}_ms"] = _percentile(jitter, percentile)
         if self.fci:
             figures["fci_packets_lost"] = int(self.fci["lost"])
             figures["aborts"] = int(sum(self.fci["aborts"].values()))

@@ -1,6 +1,7 @@
 """Controller node: action chunks in, trajectories of arm and hand out, every step traced."""
 
 import sys
+import time
 from collections import OrderedDict, deque
 from typing import Any
 
@@ -41,8 +42,9 @@ class ControllerNode(ManagedNode):
         self._acknowledgements: deque[tuple[int, int]] = deque(
             maxlen=HISTORY
         )  # start of a window, when the arm took it
-        self._last_tick_ns = 0
+        self._last_tick_ns = self._last_steady_ns = 0
         self._periods: list[float] = []
+        self._ros_periods: list[float] = []
         self._chunk_messages = self.polled(ActionChunkMessage, "/policy/action_chunk", RELIABLE)
         self._arm = self.polled(ArmState, "/fr3/state", LATEST)
         self._hand = self.polled(HandState, "/hand/state", LATEST)
@@ -89,12 +91,15 @@ class ControllerNode(ManagedNode):
         self._controller = None
 
     def _measure_period(self, now_ns: int) -> None:
+        """Publish, once a second, the periods (s) of this loop: first by the steady clock, then by ROS time."""
+        steady_ns = time.monotonic_ns()
         if self._last_tick_ns:
-            self._periods.append((now_ns - self._last_tick_ns) * 1e-9)
-        self._last_tick_ns = now_ns
+            self._periods.append((steady_ns - self._last_steady_ns) * 1e-9)
+            self._ros_periods.append((now_ns - self._last_tick_ns) * 1e-9)
+        self._last_tick_ns, self._last_steady_ns = now_ns, steady_ns
         if len(self._periods) >= PERIODS_PER_MESSAGE:
-            self._period_messages.publish(Float32MultiArray(data=self._periods))
-            self._periods = []
+            self._period_messages.publish(Float32MultiArray(data=self._periods + self._ros_periods))
+            self._periods, self._ros_periods = [], []
 
     def _take_state(self) -> None:
         assert self._controller is not None

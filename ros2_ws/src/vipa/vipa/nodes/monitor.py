@@ -82,7 +82,9 @@ class MonitorNode(ManagedNode):
             counts = statistics.gate_changes if event.verdict == GateEvent.CHANGED else statistics.gate_refusals
             counts[event.rule] = counts.get(event.rule, 0) + 1
         for message in self.take_all(self._periods):
-            statistics.periods.extend(message.data)
+            half = len(message.data) // 2
+            statistics.periods.extend(message.data[:half])
+            statistics.ros_periods.extend(message.data[half:])
         for state in self.take_all(self._arm):
             if self._refused_at_start < 0:
                 self._refused_at_start = state.trajectories_refused

@@ -25,6 +25,7 @@ class StateWriter:
         self._buffer = StateBuffer()
         self._field = self._buffer.field
         self._torque_before = np.zeros(7)
+        self._tool: FloatArray | None = None  # with which the poses were written
         self._desired_q: list[float] = []
         self._desired_pose = np.zeros(16)
         self._shown: object = None
@@ -69,7 +70,8 @@ class StateWriter:
         field["tau_J_d"][:] = arm.commanded_torque
         field["dtau_J"][:] = (arm.torque - self._torque_before) / CYCLE_S
         self._torque_before[:] = arm.torque
-        if isinstance(arm.motion, CartesianMotion) or self.message_id % POSE_CYCLES == 0:
+        if self._tool is not arm.tool or isinstance(arm.motion, CartesianMotion) or self.message_id % POSE_CYCLES == 0:
+            self._tool = arm.tool
             field["O_T_EE"][:] = (plant.flange_pose(q) @ arm.tool).T.reshape(16)
             field["elbow"][:] = q[2], elbow_sign(setpoint.q)
             self._write_desired()
