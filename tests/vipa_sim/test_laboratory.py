@@ -45,7 +45,7 @@ class Running:
         self.lab = own_lab()
         self.clock: list[int] = []
         self.laboratory = Laboratory(self.lab, LaboratoryConfig(seed=3), self.clock.append)
-        self.client = LaboratoryClient(split_address(self.lab.referee, "referee"))
+        self.client = LaboratoryClient(split_address(self.lab.referee, "referee"), time_out=60.0)
         self.thread = threading.Thread(target=self.laboratory.run)
         self.thread.start()
 
