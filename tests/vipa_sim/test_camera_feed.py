@@ -18,7 +18,7 @@ from vipa.errors import HardwareError
 from vipa.hardware import realsense
 from vipa.hardware.realsense import CameraIntrinsics
 from vipa_sim.camera_feed import FeedDevice, FeedServer
-from vipa_sim.camera_feed.protocol import HEADER, MAGIC, MAX_LINE, CameraDescription, read_line
+from vipa_sim.camera_feed.protocol import ARRIVED, HEADER, MAGIC, MAX_LINE, CameraDescription, read_line
 from vipa_sim.errors import SimulationError
 
 pytestmark = pytest.mark.protocol
@@ -58,6 +58,7 @@ class PlainClient:
     """The client's side of the protocol on a plain socket."""
 
     def __init__(self, server: FeedServer, serial: str = "f0000001", name: str = "front") -> None:
+        self.answers = True
         clients = server.statistics(name).clients
         self.socket = socket.create_connection(server.address, timeout=5.0)
         self.socket.sendall(json.dumps({"serial": serial}).encode() + b"\n")
@@ -72,6 +73,8 @@ class PlainClient:
         depth = np.frombuffer(self._exactly(depth_bytes), "<u2")
         assert len(set(color.tolist())) == len(set(depth.tolist())) == 1
         assert depth[0] == 1000 + int(color[0])
+        if self.answers:
+            self.socket.sendall(ARRIVED)
         return exposure_ns, number, int(color[0])
 
     def ended(self) -> bool:
@@ -99,6 +102,34 @@ def test_a_client_gets_the_description_and_then_the_frames(server: FeedServer) -
     for value in (3, 4):
         expose(server, "side", value)
         assert client.frame() == (EPOCH_NS + value * PERIOD_NS, value - 2, value)
+
+
+def test_waiting_for_a_frame_ends_when_the_client_has_it(server: FeedServer) -> None:
+    server.wait_until_arrived("front", 5.0)  # nobody listens
+    client = PlainClient(server)
+    client.answers = False
+    expose(server, "front", 1)
+    client.frame()
+    started = time.monotonic()
+    server.wait_until_arrived("front", 0.05)
+    assert time.monotonic() - started >= 0.05, "the client has not said that the frame arrived"
+    waiting = threading.Thread(target=server.wait_until_arrived, args=("front", 5.0))
+    waiting.start()
+    client.socket.sendall(ARRIVED)
+    waiting.join(timeout=2.0)
+    assert not waiting.is_alive()
+
+
+def test_waiting_for_a_frame_ends_when_the_client_goes(server: FeedServer) -> None:
+    client = PlainClient(server)
+    client.answers = False
+    expose(server, "front", 1)
+    client.frame()
+    waiting = threading.Thread(target=server.wait_until_arrived, args=("front", 5.0))
+    waiting.start()
+    client.socket.close()
+    waiting.join(timeout=2.0)
+    assert not waiting.is_alive()
 
 
 def test_clients_come_and_go_and_cameras_stay_apart(server: FeedServer) -> None:

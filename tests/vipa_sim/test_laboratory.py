@@ -3,6 +3,7 @@
 import dataclasses
 import random
 import threading
+from collections import deque
 from collections.abc import Iterator
 
 import numpy as np
@@ -44,7 +45,8 @@ class Running:
     def __init__(self) -> None:
         self.lab = own_lab()
         self.clock: list[int] = []
-        self.laboratory = Laboratory(self.lab, LaboratoryConfig(seed=3), self.clock.append)
+        self.fine_clock: deque[int] = deque(maxlen=1000)
+        self.laboratory = Laboratory(self.lab, LaboratoryConfig(seed=3), self.clock.append, self.fine_clock.append)
         self.client = LaboratoryClient(split_address(self.lab.referee, "referee"), time_out=60.0)
         self.thread = threading.Thread(target=self.laboratory.run)
         self.thread.start()
@@ -69,6 +71,7 @@ def test_the_clock_runs_forward_in_steps_of_40_ms(running: Running) -> None:
         running.client.request("status")
     steps = np.diff(np.array(running.clock[max(before, 1) :]))
     assert set(steps.tolist()) == {40_000_000}
+    assert set(np.diff(np.array(running.fine_clock.copy())).tolist()) == {1_000_000}
 
 
 def test_status_and_reset_and_judge(running: Running) -> None:
@@ -143,7 +146,7 @@ def test_the_shipped_yaml_says_where_the_cameras_stand() -> None:
 
 def test_a_second_laboratory_at_the_same_address_is_refused(running: Running) -> None:
     with pytest.raises(SimulationError, match=r"127\.0"):
-        Laboratory(running.lab, LaboratoryConfig(), lambda now_ns: None)
+        Laboratory(running.lab, LaboratoryConfig(), lambda now_ns: None, lambda now_ns: None)
 
 
 def test_statistics(running: Running) -> None:
@@ -156,4 +159,4 @@ def test_statistics(running: Running) -> None:
 
 def test_an_unknown_task_is_an_error_before_anything_starts() -> None:
     with pytest.raises(SimulationError, match="no such task; known: reach"):
-        Laboratory(own_lab(), LaboratoryConfig(task="fly"), lambda now_ns: None)
+        Laboratory(own_lab(), LaboratoryConfig(task="fly"), lambda now_ns: None, lambda now_ns: None)

@@ -1,5 +1,6 @@
 """Rendering against geometry: depth by ray casting, projection by colour, and what a snapshot changes."""
 
+import dataclasses
 import sys
 from collections.abc import Iterator
 from types import ModuleType
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from vipa_sim.engine import mujoco
 from vipa_sim.errors import SimulationError
+from vipa_sim.moving_rectangle import MovingRectangle, Rectangle
 from vipa_sim.renderer import DEPTH_UNIT_M, MAX_DEPTH_M, Renderer
 from vipa_sim.scenes import make_scene
 from vipa_sim.scenes.base import CAMERAS, Scene
@@ -63,6 +65,42 @@ def test_depth_of_the_table_agrees_with_ray_casting(world: World, renderer: Rend
                 assert depth[v, u] * DEPTH_UNIT_M == pytest.approx(distance, abs=0.002)
                 checked += 1
     assert checked > 80
+
+
+@pytest.mark.parametrize("camera", CAMERAS)
+def test_a_picture_in_two_parts_is_the_picture_drawn_at_once(world: World, renderer: Renderer, camera: str) -> None:
+    generator, areas = np.random.default_rng(0), []
+    for seed in range(8):
+        world.reset(seed, ("seen", "unseen_cloth")[seed % 2])
+        snapshot = world.snapshot()
+        arm = snapshot.qpos[:7] + generator.uniform(-0.6, 0.6, 7)
+        snapshot = dataclasses.replace(snapshot, qpos=np.concatenate([arm, snapshot.qpos[7:]]))
+        colour, depth = picture(renderer, snapshot, camera)
+        with Renderer(world.model) as other:  # knows no background, and draws everything in one piece
+            other.update(snapshot)
+            whole, whole_depth = other._draw(camera, mujoco.mjtCatBit.mjCAT_ALL, Rectangle(0, 0, 640, 480))
+        off = np.abs(colour.astype(int) - whole).max(axis=-1) > 2
+        off_depth = np.abs(depth.astype(int) - whole_depth) > 4
+        assert off.mean() < 5e-4
+        assert off_depth.mean() < 2e-3
+        drawn = renderer.moving_rectangle(camera)
+        assert drawn is not None
+        areas.append((drawn.right - drawn.left) * (drawn.bottom - drawn.top) / (640 * 480))
+    assert min(areas) < 0.7, "nothing is saved"
+
+
+def test_what_is_out_of_the_picture_is_not_drawn_and_what_is_too_near_draws_all(world: World) -> None:
+    moving = MovingRectangle(world.model, np.array([1, 1, 1, 0, 0, 0], np.uint8))
+    intrinsics = np.array([[600.0, 0.0, 319.5], [0.0, 600.0, 239.5], [0.0, 0.0, 1.0]])
+    ahead = np.array(
+        [[0.0, 0.0, -1.0], [-1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]
+    )  # columns: right, up, back in the base frame
+    seen = moving.seen_from(world.data, np.array([-3.0, 0.0, 0.4]), ahead, intrinsics, 640, 480)
+    assert seen is not None
+    assert 0 < seen.left < 320 < seen.right < 640
+    assert moving.seen_from(world.data, np.array([-3.0, 30.0, 0.4]), ahead, intrinsics, 640, 480) is None
+    inside = moving.seen_from(world.data, np.array([0.0, 0.0, 0.4]), ahead, intrinsics, 640, 480)
+    assert inside == Rectangle(0, 0, 640, 480)
 
 
 @pytest.mark.parametrize("camera", CAMERAS)

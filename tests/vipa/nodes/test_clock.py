@@ -1,9 +1,12 @@
 """ROS time between two messages of /clock."""
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+
+from vipa import clock_page
 
 clock_module = pytest.importorskip("vipa.nodes.clock")
 MS = 1_000_000
@@ -32,6 +35,45 @@ def wall(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     state = SimpleNamespace(ns=10**12)
     monkeypatch.setattr(clock_module.time, "monotonic_ns", lambda: state.ns)
     return state
+
+
+@pytest.fixture(autouse=True)
+def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The page of a ROS domain of the test's own."""
+    monkeypatch.setattr(clock_page, "FOLDER", tmp_path)
+    return clock_page.page_path()
+
+
+def test_a_laboratory_on_this_computer_is_followed_to_the_millisecond(page: Path, wall: SimpleNamespace) -> None:
+    node = FakeNode()
+    writer = clock_page.ClockWriter(page)
+    writer.write(5 * 10**9)
+    clock = clock_module.FineClock(node)
+    node.publish(4 * 10**9)  # /clock is older
+    assert clock.now_ns() == 5 * 10**9
+    wall.ns += MS // 2
+    assert clock.now_ns() == 5 * 10**9 + MS // 2
+    wall.ns += 30 * MS  # the laboratory waits for somebody
+    assert clock.now_ns() == 5 * 10**9 + MS
+    writer.write(5 * 10**9 + 2 * MS)
+    assert clock.now_ns() == 5 * 10**9 + 2 * MS
+    writer.close()
+    assert not page.exists()
+
+
+def test_without_a_living_laboratory_it_goes_back_to_the_messages(page: Path, wall: SimpleNamespace) -> None:
+    node = FakeNode()
+    clock = clock_module.FineClock(node)
+    writer = clock_page.ClockWriter(page)
+    writer.write(5 * 10**9)
+    assert clock.now_ns() == 5 * 10**9
+    wall.ns += 2 * 10**9  # killed: the page stays behind
+    node.publish(6 * 10**9)
+    assert clock.now_ns() == 6 * 10**9
+    writer = clock_page.ClockWriter(page)  # the next one takes the page over
+    wall.ns += 10**9
+    writer.write(7 * 10**9)
+    assert clock.now_ns() == 7 * 10**9
 
 
 def test_without_simulated_time_it_is_the_nodes_clock() -> None:

@@ -45,13 +45,21 @@ class Laboratory:
         lab: the laboratory's configuration; the servers listen on the addresses at which the drivers look for devices.
         config: what to simulate.
         publish_clock: called with the simulated time (ns) every 40 ms of it.
+        write_clock: called with the simulated time (ns) after every step of the world.
 
     Raises:
         SimulationError: an address is in use, or the task is unknown.
     """
 
-    def __init__(self, lab: LabConfig, config: LaboratoryConfig, publish_clock: Callable[[int], None]) -> None:
-        self._lab, self._config, self._publish_clock = lab, config, publish_clock
+    def __init__(
+        self,
+        lab: LabConfig,
+        config: LaboratoryConfig,
+        publish_clock: Callable[[int], None],
+        write_clock: Callable[[int], None],
+    ) -> None:
+        self._lab, self._config = lab, config
+        self._publish_clock, self._write_clock = publish_clock, write_clock
         self.scene = make_scene(config.task)
         self.world = World(self.scene, seed=config.seed, variant=config.variant)
         self._firmware = HandFirmware(lab.hand.model)
@@ -117,6 +125,7 @@ class Laboratory:
 
     def _after_step(self) -> None:
         now_ns = self.world.time_ns
+        self._write_clock(now_ns)
         if now_ns >= self._next_hand:
             self._next_hand += HAND_PERIOD_NS
             targets = self._firmware.step(now_ns * 1e-9, self.world.hand_positions(), self.world.hand_forces())

@@ -7,6 +7,7 @@ import rclpy
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rosgraph_msgs.msg import Clock
 
+from vipa.clock_page import ClockWriter
 from vipa.errors import VipaError
 from vipa.lab import load_lab
 from vipa.nodes.messages import to_time
@@ -33,8 +34,11 @@ def main() -> int:
     )
     clock = node.create_publisher(Clock, "/clock", QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT))
     try:
-        laboratory = Laboratory(load_lab(lab_name), config, lambda now_ns: clock.publish(Clock(clock=to_time(now_ns))))
-    except (SimulationError, VipaError) as error:
+        page = ClockWriter()
+        laboratory = Laboratory(
+            load_lab(lab_name), config, lambda now_ns: clock.publish(Clock(clock=to_time(now_ns))), page.write
+        )
+    except (SimulationError, VipaError, OSError) as error:
         print(f"laboratory: {error}", file=sys.stderr)
         rclpy.try_shutdown()
         return 1
@@ -48,6 +52,7 @@ def main() -> int:
         print(f"laboratory: {error}", file=sys.stderr)
         return 1
     finally:
+        page.close()
         rclpy.try_shutdown()
     return 0
 

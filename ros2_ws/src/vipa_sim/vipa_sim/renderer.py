@@ -1,4 +1,8 @@
-"""Colour and metric depth of a camera of the laboratory, in one rendering pass."""
+"""Colour and metric depth of a camera of the laboratory, in one rendering pass of what moves.
+
+The cameras stand still, and so does most of what they see. Software rendering costs time by the pixel; so the furniture
+is drawn once, and for each frame only the rectangle in which something moves is drawn anew.
+"""
 
 import copy
 import ctypes.util
@@ -12,6 +16,7 @@ from numpy.typing import NDArray
 
 from vipa_sim.engine import Data, Model, mujoco
 from vipa_sim.errors import SimulationError
+from vipa_sim.moving_rectangle import MovingRectangle, Rectangle
 from vipa_sim.world import Snapshot
 
 DEPTH_UNIT_M = 0.00025
@@ -46,15 +51,15 @@ class Renderer:
         self._context = mujoco.MjrContext(self._model, mujoco.mjtFontScale.mjFONTSCALE_100)
         self._context.readDepthMap = mujoco.mjtDepthMap.mjDEPTH_ZEROFAR
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._context)
-        self._viewport = mujoco.MjrRect(0, 0, width, height)
         self._option = mujoco.MjvOption()
         self._option.sitegroup[:] = 0
         self._scene: Any = mujoco.MjvScene(self._model, maxgeom=500)
         for flag in (mujoco.mjtRndFlag.mjRND_SHADOW, mujoco.mjtRndFlag.mjRND_REFLECTION, mujoco.mjtRndFlag.mjRND_HAZE):
             self._scene.flags[flag] = False
-        self._colour = np.empty((height, width, 3), np.uint8)
-        self._depth = np.empty((height, width), np.float32)
         self._revisions: dict[int, int] = {}
+        self._moving = MovingRectangle(self._model, self._option.geomgroup)
+        self._look: tuple[NDArray[np.float64], ...] = ()  # colours and materials of the last update
+        self._backgrounds: dict[str, tuple[NDArray[np.uint8], NDArray[np.uint16]]] = {}
 
     def __enter__(self) -> "Renderer":
         """Return itself."""
@@ -70,9 +75,11 @@ class Renderer:
         data.qpos[:] = snapshot.qpos
         data.mocap_pos[:] = snapshot.mocap_pos
         data.mocap_quat[:] = snapshot.mocap_quat
-        model.geom_rgba[:] = snapshot.geom_rgba
-        model.geom_matid[:] = snapshot.geom_matid
-        model.mat_rgba[:] = snapshot.mat_rgba
+        look = (snapshot.geom_rgba, snapshot.geom_matid, snapshot.mat_rgba)
+        if not self._look or any(not np.array_equal(new, old) for new, old in zip(look, self._look, strict=True)):
+            model.geom_rgba[:], model.geom_matid[:], model.mat_rgba[:] = look
+            self._look = look
+            self._backgrounds.clear()
         for index, (revision, pixels) in snapshot.textures.items():
             if self._revisions.get(index) != revision:
                 start = int(model.tex_adr[index])
@@ -80,6 +87,7 @@ class Renderer:
                 self._gl.make_current()
                 mujoco.mjr_uploadTexture(model, self._context, index)
                 self._revisions[index] = revision
+                self._backgrounds.clear()
         mujoco.mj_kinematics(model, data)
         mujoco.mj_camlight(model, data)
 
@@ -91,13 +99,44 @@ class Renderer:
             where there is none; both are new arrays.
         """
         self._gl.make_current()
+        if camera not in self._backgrounds:
+            everything = Rectangle(0, 0, self.width, self.height)
+            self._backgrounds[camera] = self._draw(camera, mujoco.mjtCatBit.mjCAT_STATIC, everything)
+        colour, depth = (image.copy() for image in self._backgrounds[camera])
+        moving = self.moving_rectangle(camera)
+        if moving is not None:
+            rows, columns = slice(moving.top, moving.bottom), slice(moving.left, moving.right)
+            colour[rows, columns], depth[rows, columns] = self._draw(camera, mujoco.mjtCatBit.mjCAT_ALL, moving)
+        return colour, depth
+
+    def _draw(self, camera: str, categories: int, part: Rectangle) -> tuple[NDArray[np.uint8], NDArray[np.uint16]]:
+        """Draw a part of a camera's picture: colour (h, w, 3) and depth (h, w), in new arrays."""
         view = mujoco.MjvCamera()
         view.type, view.fixedcamid = mujoco.mjtCamera.mjCAMERA_FIXED, self._model.camera(camera).id
-        everything = mujoco.mjtCatBit.mjCAT_ALL
-        mujoco.mjv_updateScene(self._model, self._data, self._option, None, view, everything, self._scene)
-        mujoco.mjr_render(self._viewport, self._scene, self._context)
-        mujoco.mjr_readPixels(self._colour, self._depth, self._viewport, self._context)
-        return np.ascontiguousarray(self._colour[::-1]), self._metric_depth()
+        mujoco.mjv_updateScene(self._model, self._data, self._option, None, view, categories, self._scene)
+        self._narrow(part)
+        width, height = part.right - part.left, part.bottom - part.top
+        viewport = mujoco.MjrRect(0, 0, width, height)
+        colour = np.empty((height, width, 3), np.uint8)
+        depth = np.empty((height, width), np.float32)
+        mujoco.mjr_render(viewport, self._scene, self._context)
+        mujoco.mjr_readPixels(colour, depth, viewport, self._context)
+        return colour[::-1], self._metric_depth(depth[::-1])
+
+    def _narrow(self, part: Rectangle) -> None:
+        """Let the scene's camera see only a part of its picture, pixel for pixel."""
+        for eye in self._scene.camera:  # of a stereo pair; here both are the same
+            top, bottom = eye.frustum_top, eye.frustum_bottom
+            row = (top - bottom) / self.height
+            eye.frustum_top, eye.frustum_bottom = top - row * part.top, top - row * part.bottom
+            eye.frustum_width = row * (part.right - part.left) / 2
+            eye.frustum_center += row * ((part.left + part.right) - self.width) / 2
+
+    def moving_rectangle(self, camera: str) -> Rectangle | None:
+        """The part of a camera's picture that is drawn for each frame; None: nothing in it moves."""
+        index = self._model.camera(camera).id
+        pose = self._data.cam_xpos[index], self._data.cam_xmat[index].reshape(3, 3)
+        return self._moving.seen_from(self._data, *pose, self.intrinsics(camera), self.width, self.height)
 
     def intrinsics(self, camera: str) -> NDArray[np.float64]:
         """(3, 3) camera matrix in pixels; the centre of the first pixel is (0, 0), and there is no distortion."""
@@ -117,11 +156,11 @@ class Renderer:
         self._context.free()
         self._gl.free()
 
-    def _metric_depth(self) -> NDArray[np.uint16]:
+    def _metric_depth(self, buffer: NDArray[np.float32]) -> NDArray[np.uint16]:
         """From the depth buffer d (1 near, 0 far): z = near far / (near + d (far - near))."""
         scale = float(self._model.stat.extent)
         near, far = self._model.vis.map.znear * scale, self._model.vis.map.zfar * scale
-        depth = self._depth[::-1] * np.float32((far - near) * DEPTH_UNIT_M / (near * far))
+        depth = buffer * np.float32((far - near) * DEPTH_UNIT_M / (near * far))
         depth += np.float32(DEPTH_UNIT_M / far)
         np.reciprocal(depth, out=depth)
         depth[depth > MAX_DEPTH_M / DEPTH_UNIT_M] = 0.0

@@ -22,15 +22,16 @@ from vipa_sim.world import Snapshot
 FAULTS = ("freeze", "drop", "duplicate", "disconnect", "restore")
 START_TIME_OUT_S = 60.0
 DRAW_TIME_OUT_S = 10.0
-READOUT_NS = 18_000_000  # of simulated time, from the exposure until the frame is on its way
+TRANSFER_TIME_OUT_S = 0.2  # a camera process that hangs does not stop the world for longer
+READOUT_NS = 24_000_000  # of simulated time, from the exposure until librealsense has the frame
 NICE = -10  # drawing comes before everything that can wait
 
 
 class SimulatedCamera:
     """Exposes the world at the camera's frame rate; the drawing happens in another process.
 
-    Should the drawing last longer than a camera's readout, the world waits: no frame is ever left out, and a slow
-    machine stretches time instead of making the camera late.
+    Should drawing and transfer last longer than a camera's readout, the world waits: no frame is ever left out, and a
+    slow machine stretches time instead of making the camera late.
 
     Args:
         name: key of the camera in the laboratory's YAML.
@@ -151,6 +152,7 @@ def _draw(pipe: Connection, name: str, config: CameraConfig, model: Model) -> No
             renderer.update(snapshot)
             color, depth = renderer.render(name)
             feed.publish(name, exposure_ns, color, depth)
+            feed.wait_until_arrived(name, TRANSFER_TIME_OUT_S)
             pipe.send(None)
     except (EOFError, OSError):
         feed.stop()

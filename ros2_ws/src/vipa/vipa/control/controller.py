@@ -111,14 +111,12 @@ class Controller:
 
         The plan begins at rest where the first reading of each says.
         """
-        plan = self._scheduler.sample(arm.stamp_ns)
         if hand is not None and not self._hand_known and self._resting(arm.stamp_ns) and _finite(hand, 6):
             self._hand_known = True
-            plan = replace(plan, hand=np.clip(hand, 0.0, 1.0))
-            self._scheduler.hold(plan.q, plan.hand, arm.stamp_ns)
+            self._scheduler.hold(self._scheduler.sample(arm.stamp_ns).q, np.clip(hand, 0.0, 1.0), arm.stamp_ns)
         if _finite(arm.q, 7) and _finite(arm.dq, 7):
             if self._arm is None:
-                self._scheduler.hold(arm.q, plan.hand, arm.stamp_ns)
+                self._scheduler.hold(arm.q, self._scheduler.sample(arm.stamp_ns).hand, arm.stamp_ns)
             self._arm = arm
 
     def reset(self) -> None:
@@ -231,8 +229,10 @@ class Controller:
             return Change(
                 "arm_state", f"the reading of the arm is {age:.3f} s off; {self._config.state_age_limit} s are allowed"
             )
+        if self._resting(now_ns):
+            return None
         off = float(np.abs(self._arm.q - self._scheduler.sample(self._arm.stamp_ns).q).max())
-        if off > self._gate.config.tracking_limit and not self._resting(now_ns):
+        if off > self._gate.config.tracking_limit:
             return Change(
                 "tracking",
                 f"the arm is {off:.3g} rad from the plan; {self._gate.config.tracking_limit} rad are allowed",

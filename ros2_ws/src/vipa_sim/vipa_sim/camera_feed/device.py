@@ -14,7 +14,7 @@ import numpy as np
 from vipa.errors import HardwareError
 from vipa.hardware import realsense
 from vipa.hardware.realsense import CameraIntrinsics
-from vipa_sim.camera_feed.protocol import HEADER, MAGIC, CameraDescription, read_line
+from vipa_sim.camera_feed.protocol import ARRIVED, HEADER, MAGIC, CameraDescription, read_line
 from vipa_sim.errors import SimulationError
 
 _log = logging.getLogger(__name__)
@@ -155,6 +155,7 @@ def _feed(connection: socket.socket, device: "_SoftwareL515") -> None:
         if (magic, color_bytes, depth_bytes) != (MAGIC, len(color), len(depth)):
             raise SimulationError("the stream holds no frames of this camera")
         device.push(exposure_ns, number, color, depth)
+        connection.sendall(ARRIVED)
 
 
 def _receive(connection: socket.socket, buffer: memoryview) -> None:

@@ -2,7 +2,8 @@
 
 A client connects and sends one JSON line, ``{"serial": "f0000001"}``. The server answers with one JSON line, either the
 camera's description or ``{"error": "one line"}``, and from then on sends frames: a header (``HEADER``), the colour
-image (height, width, 3) uint8 RGB, the depth image (height, width) uint16 little-endian.
+image (height, width, 3) uint8 RGB, the depth image (height, width) uint16 little-endian. The client answers each frame
+with one byte (``ARRIVED``) when librealsense has it.
 """
 
 import json
@@ -19,6 +20,7 @@ from vipa_sim.errors import SimulationError
 # Magic, exposure (ns), frame number, bytes of colour, bytes of depth.
 HEADER = struct.Struct("<4sqIII")
 MAGIC = b"L515"
+ARRIVED = b"\x06"
 MAX_LINE = 65_536
 
 

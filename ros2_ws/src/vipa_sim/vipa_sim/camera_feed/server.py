@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from vipa.hardware.realsense import CameraIntrinsics
-from vipa_sim.camera_feed.protocol import HEADER, MAGIC, CameraDescription, read_line
+from vipa_sim.camera_feed.protocol import ARRIVED, HEADER, MAGIC, CameraDescription, read_line
 from vipa_sim.errors import SimulationError
 
 _log = logging.getLogger(__name__)
@@ -53,6 +53,7 @@ class _Client:
         self._connection = connection
         self._condition = threading.Condition()
         self._waiting: tuple[_Packet, ...] = ()
+        self._on_the_way = False
         self._closed = False
 
     def offer(self, packets: tuple[_Packet, ...]) -> None:
@@ -75,14 +76,25 @@ class _Client:
                 if self._closed:
                     return
                 packets, self._waiting = self._waiting, ()
+                self._on_the_way = True
             for packet in packets:
                 _send_all(self._connection, packet)
+                if self._connection.recv(len(ARRIVED)) != ARRIVED:
+                    raise OSError("the client closed the connection")
+            with self._condition:
+                self._on_the_way = False
+                self._condition.notify_all()
+
+    def wait_until_arrived(self, seconds: float) -> None:
+        """Wait until the client has all that was offered, is gone, or ``seconds`` are over."""
+        with self._condition:
+            self._condition.wait_for(lambda: self._closed or not (self._waiting or self._on_the_way), timeout=seconds)
 
     def close(self) -> None:
         """Cut the connection; the sending thread ends."""
         with self._condition:
             self._closed = True
-            self._condition.notify()
+            self._condition.notify_all()
         with contextlib.suppress(OSError):
             self._connection.shutdown(socket.SHUT_RDWR)
 
@@ -210,6 +222,18 @@ class FeedServer:
             for client in camera.clients:
                 client.offer(packets)
 
+    def wait_until_arrived(self, name: str, seconds: float) -> None:
+        """Wait until every client has what was published, at most ``seconds``.
+
+        Raises:
+            SimulationError: no such camera.
+        """
+        camera = self._camera(name)
+        with camera.lock:
+            clients = list(camera.clients)
+        for client in clients:
+            client.wait_until_arrived(seconds)
+
     def statistics(self, name: str) -> FeedStatistics:
         """Counters of one camera.
 
@@ -296,6 +320,7 @@ class FeedServer:
                 try:
                     client.send_until_closed()
                 finally:
+                    client.close()
                     with camera.lock:
                         camera.clients.remove(client)
                         camera.dropped += client.dropped
@@ -313,7 +338,9 @@ class FeedServer:
         connection.sendall(camera.description.to_line())
         # From here the kernel keeps the time: a socket with a Python time-out would be woken for every buffer's worth.
         connection.settimeout(None)
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("@ll", int(_SEND_TIME_OUT_S), 0))
+        patience = struct.pack("@ll", int(_SEND_TIME_OUT_S), 0)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, patience)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, patience)
         return camera
 
     def _requested(self, hello: bytes) -> _Camera:
