@@ -4,14 +4,16 @@ from launch import LaunchContext, LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable, Shutdown
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
+from launch_ros.parameter_descriptions import ParameterValue
 
 from vipa.environment import FAST_DDS_PROFILE
 from vipa.errors import ConfigurationError
-from vipa.graph import GraphArguments, NodeDescription, describe
+from vipa.graph import GraphArguments, NodeDescription, Parameter, describe
 
 ARGUMENTS = (
     ("lab", "simulated", "a shipped laboratory, or the path of a YAML file"),
-    ("policy", "scripted", "which policy moves the robot"),
+    ("policy", "scripted", "which policy decides on actions"),
+    ("policy_options", "", "of its configuration: a JSON object, or the path of a YAML or JSON file"),
     ("console", "false", "with the operator's web page"),
     ("record", "false", "with the recorder"),
     ("use_sim_time", "", "true or false; empty: as the laboratory says"),
@@ -41,6 +43,7 @@ def start_nodes(context: LaunchContext) -> list[Node]:
     arguments = GraphArguments(
         lab=given["lab"],
         policy=given["policy"],
+        policy_options=given["policy_options"],
         console=_is_true("console", given["console"]),
         record=_is_true("record", given["record"]),
         use_sim_time=_is_true("use_sim_time", given["use_sim_time"]) if given["use_sim_time"] else None,
@@ -57,7 +60,7 @@ def _to_launch(node: NodeDescription) -> Node:
         executable=node.executable,
         name=node.name,
         namespace=node.namespace,
-        parameters=[dict(node.parameters)],
+        parameters=[{name: _parameter(value) for name, value in node.parameters.items()}],
         remappings=list(node.remappings),
         respawn=node.respawn,
         respawn_delay=node.respawn_delay_s,
@@ -65,6 +68,11 @@ def _to_launch(node: NodeDescription) -> Node:
         on_exit=Shutdown(reason=f"{node.full_name} ended") if node.ends_graph else None,
         output="both",
     )
+
+
+def _parameter(value: Parameter) -> Parameter | ParameterValue:
+    """Text as text: launch would read it as YAML."""
+    return ParameterValue(value, value_type=str) if isinstance(value, str) else value
 
 
 def _is_true(name: str, text: str) -> bool:

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Sets VIPA up: system packages, Python, the versions of requirements.lock, the ROS 2 workspace, the command `vipa`.
+# Sets VIPA up: system packages, Python, the versions of the lock files, the ROS 2 workspace, the command `vipa`.
 # `make setup` calls it. It does only what has changed since the last time.
 #
 #   VIPA_PYTHON=/path/to/python3.11   the interpreter to use
@@ -61,7 +61,7 @@ ROS=$(apt_ros)
 KIND=${ROS:-wheels}
 # The environment and the build folders hold absolute paths, so a repository that was moved is set up anew.
 ENVIRONMENT_KEY="$KIND $TOP"
-PACKAGES_KEY="$ENVIRONMENT_KEY $(checksum requirements.lock)"
+PACKAGES_KEY="$ENVIRONMENT_KEY $(checksum requirements.lock requirements-no-deps.lock)"
 mapfile -t MESSAGE_FILES < <(files_below ros2_ws/src/vipa_msgs)
 MESSAGES_KEY="$PACKAGES_KEY $(checksum "${MESSAGE_FILES[@]}")"
 mapfile -t PROJECT_FILES < <(files_below launch && ls pyproject.toml ros2_ws/src/vipa{,_sim}/{package.xml,setup.py,setup.cfg})
@@ -166,13 +166,17 @@ requirements_beside_apt() {
 
 # `step` asks for the status, so that bash does not end these functions at the first error: hence the &&.
 install_packages() {
+    install_with_dependencies && pip install -q --no-deps -r requirements-no-deps.lock
+}
+
+install_with_dependencies() {
     if [ -z "$ROS" ]; then
         pip install -q -r requirements.lock && patch_wheels
     elif "$VENV/bin/python" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
         requirements_beside_apt >"$VENV/requirements.txt" && pip install -q -r "$VENV/requirements.txt"
     else
         # The simulated laboratory and the model need Python 3.11; the drivers and the controller do not.
-        pip install -q 'setuptools<80' '.[robot,dev]' && pip uninstall -q -y vipa
+        pip install -q 'setuptools<80' '.[robot,serve,dev]' && pip uninstall -q -y vipa
     fi
 }
 
@@ -214,7 +218,7 @@ echo "Setting up VIPA with ROS 2 from ${ROS:+/opt/ros/}$KIND (details: logs/setu
 install_system
 make_environment
 if ! is_done packages "$PACKAGES_KEY"; then
-    step "Python packages of requirements.lock" install_packages
+    step "Python packages of the lock files" install_packages
     mark_done packages "$PACKAGES_KEY"
 fi
 if ! is_done messages "$MESSAGES_KEY"; then

@@ -21,6 +21,7 @@ from torch.overrides import TorchFunctionMode
 from vipa_inference.config import SpatialEncoderConfig, VipaVlaConfig
 from vipa_inference.policy import PolicyError
 from vipa_inference.registry import configure
+from vipa_inference.statistics import statistics_hash
 
 if TYPE_CHECKING:
     from vipa_inference.model.vipa_vla import VipaVla
@@ -58,9 +59,10 @@ def save_checkpoint(
         statistics: of the normalisation, any JSON; None: none are known yet.
 
     Raises:
-        CheckpointError: the folder cannot be written.
+        CheckpointError: the folder cannot be written, or the statistics are no JSON.
     """
     tensors = {key: tensors[0].detach() for key, tensors in _tied(model).items()}
+    digest = None if statistics is None else _hash(statistics, folder / STATISTICS)
     with _writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         _write_tensors(folder / WEIGHTS, tensors)
@@ -68,7 +70,7 @@ def save_checkpoint(
         if statistics is None:
             (folder / STATISTICS).unlink(missing_ok=True)
         else:
-            _write_json(folder / STATISTICS, {"sha256": statistics_hash(statistics), "statistics": dict(statistics)})
+            _write_json(folder / STATISTICS, {"sha256": digest, "statistics": dict(statistics)})
 
 
 def load_checkpoint(folder: Path, device: str | torch.device = "cpu") -> Checkpoint:
@@ -90,7 +92,7 @@ def load_checkpoint(folder: Path, device: str | torch.device = "cpu") -> Checkpo
             model.add_motion_tokens()
     _assign(model, tensors, str(folder / WEIGHTS))
     model.to(device).eval()
-    digest = None if statistics is None else statistics_hash(statistics)
+    digest = None if statistics is None else _hash(statistics, folder / STATISTICS)
     return Checkpoint(model, config, statistics, digest, weights_hash(folder))
 
 
@@ -141,19 +143,6 @@ def weights_hash(folder: Path) -> str:
         raise _unreadable(file, error) from None
 
 
-def statistics_hash(statistics: Mapping[str, Any]) -> str:
-    """SHA-256 of statistics, in hexadecimal digits; the order of keys does not matter.
-
-    Raises:
-        CheckpointError: the statistics are no JSON or hold a number that is not finite.
-    """
-    try:
-        text = json.dumps(statistics, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise CheckpointError(f"statistics: cannot be written as JSON: {error}") from None
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
 def read_config(folder: Path) -> VipaVlaConfig:
     """The configuration of a checkpoint; keys that are absent take their defaults.
 
@@ -188,7 +177,7 @@ def read_statistics(folder: Path) -> dict[str, Any] | None:
     statistics = content.get("statistics")
     if not isinstance(statistics, dict):
         raise CheckpointError(f"{file}: holds no statistics")
-    found = statistics_hash(cast(dict[str, Any], statistics))
+    found = _hash(cast(dict[str, Any], statistics), file)
     if found != content.get("sha256"):
         raise CheckpointError(
             f"{file}: the statistics have the hash {found[:12]}, not {str(content.get('sha256'))[:12]}. "
@@ -247,6 +236,13 @@ def describe_keys(keys: Sequence[str]) -> str:
     """How many keys there are, and the first few names."""
     names = ", ".join(keys[:NAMED_KEYS]) + (", …" if len(keys) > NAMED_KEYS else "")
     return f"{len(keys)} ({names})"
+
+
+def _hash(statistics: Mapping[str, Any], file: Path) -> str:
+    try:
+        return statistics_hash(statistics)
+    except PolicyError as error:
+        raise CheckpointError(f"{file}: {error}") from None
 
 
 def _tied(model: nn.Module) -> dict[str, list[Tensor]]:

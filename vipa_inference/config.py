@@ -1,10 +1,7 @@
 """The two sizes of VIPA-VLA as frozen dataclasses; whatever works for one works for the other."""
 
 from dataclasses import dataclass, field
-from typing import Any
-
-from vipa_inference.model.action_head import ActionHeadConfig
-from vipa_inference.model.motion_tokens import MotionTokenConfig
+from typing import Any, Literal
 
 
 @dataclass(frozen=True)
@@ -86,7 +83,62 @@ class LanguageModelConfig:
     image_token_id: int = 151671  # <IMG_CONTEXT>
     image_begin_id: int = 151669  # <img>
     image_end_id: int = 151670  # </img>
-    tokenizer: str = "qwen"  # "qwen" or "bytes"
+    tokenizer: Literal["qwen", "bytes"] = "qwen"
+
+
+@dataclass(frozen=True)
+class MotionTokenConfig:
+    """How space becomes tokens: uniform bins within bounds, in metres of the camera frame."""
+
+    bins: int = 1024  # K
+    lower: tuple[float, float, float] = (-0.5, -0.5, 0.0)  # m
+    upper: tuple[float, float, float] = (0.5, 0.5, 1.0)  # m
+    shared_ids: bool = False  # one id per bin for all axes; else an own id per axis and bin
+
+    def __post_init__(self) -> None:
+        if self.bins < 2:
+            raise ValueError(f"bins: {self.bins} is less than 2")
+        if any(low >= high for low, high in zip(self.lower, self.upper, strict=True)):
+            raise ValueError(f"lower {self.lower} is not below upper {self.upper}")
+
+
+@dataclass(frozen=True)
+class ActionHeadConfig:
+    """Size of the diffusion transformer."""
+
+    action_dimension: int = 12
+    proprioception_dimension: int = 22
+    horizon: int = 16  # H, actions of a chunk
+    width: int = 1536
+    layers: int = 16
+    heads: int = 32
+    feed_forward_ratio: float = 4.0
+    denoising_steps: int = 4
+    max_prefix: int = 0  # longest committed prefix that it was trained with; 0: without (no real-time chunking)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.max_prefix < self.horizon:
+            raise ValueError(f"action.max_prefix: {self.max_prefix} is outside 0-{self.horizon - 1}, the horizon")
+
+
+@dataclass(frozen=True)
+class PromptConfig:
+    """The text around images and instruction; the defaults are the chat format of InternVL3.5 and Qwen3.
+
+    Every prompt has the same length, so that exported graphs are static: images and template take a fixed number of
+    tokens, the instruction takes what is left of ``text_tokens``, and padding on the left fills up the rest.
+    """
+
+    template: str = "<|im_start|>user\n{images}\n{instruction}<|im_end|>\n<|im_start|>assistant\n"
+    separator: str = "\n"  # between two images
+    text_tokens: int = 128  # of template, separators and instruction together
+
+    def __post_init__(self) -> None:
+        once = self.template.count("{images}") == self.template.count("{instruction}") == 1
+        if not once or self.template.index("{images}") > self.template.index("{instruction}"):
+            raise ValueError(f"prompt.template: {self.template!r} does not hold {{images}}, then {{instruction}}, once")
+        if self.text_tokens < 1:
+            raise ValueError(f"prompt.text_tokens: {self.text_tokens} is less than 1")
 
 
 @dataclass(frozen=True)
@@ -100,10 +152,30 @@ class VipaVlaConfig:
     language: LanguageModelConfig = field(default_factory=LanguageModelConfig)
     motion: MotionTokenConfig = field(default_factory=MotionTokenConfig)
     action: ActionHeadConfig = field(default_factory=ActionHeadConfig)
+    prompt: PromptConfig = field(default_factory=PromptConfig)
     action_queries: int = 16
     views: tuple[str, ...] = ("front", "side")  # order of the cameras
     frames: int = 1  # per view, 1 to 4
     step_period: float = 0.05  # s between two actions of a chunk
+    normalisation: Literal["mean_std", "quantile"] = "mean_std"  # of proprioception and actions
+
+    def __post_init__(self) -> None:
+        if not self.views or len(set(self.views)) < len(self.views):
+            raise ValueError(f"views: {', '.join(self.views) or 'none'}; expected at least one, each once")
+        if not 1 <= self.frames <= 4:
+            raise ValueError(f"frames: {self.frames} is outside 1-4")
+        if not self.step_period > 0:
+            raise ValueError(f"step_period: {self.step_period} s is not positive")
+
+    @property
+    def images(self) -> int:
+        """F, images of one observation: every view of every frame."""
+        return self.frames * len(self.views)
+
+    @property
+    def prompt_length(self) -> int:
+        """L, tokens of every prompt: the images with their two brackets, and the text."""
+        return self.images * (self.semantic.tokens + 2) + self.prompt.text_tokens
 
 
 NANO = VipaVlaConfig(
@@ -137,9 +209,13 @@ NANO = VipaVlaConfig(
         image_end_id=257,
         tokenizer="bytes",
     ),
-    action=ActionHeadConfig(width=256, layers=6, heads=8),
+    action=ActionHeadConfig(width=256, layers=6, heads=8, max_prefix=8),
+    prompt=PromptConfig(template="{images}{instruction}", separator="", text_tokens=64),
 )
-PRESETS: dict[str, VipaVlaConfig] = {"2b": VipaVlaConfig(), "nano": NANO}
+PRESETS: dict[str, VipaVlaConfig] = {
+    "2b": VipaVlaConfig(action=ActionHeadConfig(max_prefix=8)),
+    "nano": NANO,
+}
 
 
 def internvl_config(config: VipaVlaConfig) -> Any:

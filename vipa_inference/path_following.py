@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from vipa_inference.description import PolicyDescription
 from vipa_inference.minimum_jerk import MinimumJerkPath, SpeedLimits, Waypoint
 from vipa_inference.policy import ACTION_DIMENSION, ActionChunk, Observation
 from vipa_inference.rotations import rotation_vector_from_matrix
@@ -39,6 +40,11 @@ class PathConfig:
         for name in ("lead", "lag"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name}: {getattr(self, name)} is negative")
+
+    @property
+    def description(self) -> PolicyDescription:
+        """What a policy with such chunks needs and gives."""
+        return PolicyDescription(self.cameras, self.horizon, self.step_period)
 
 
 class PathFollower:

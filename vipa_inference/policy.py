@@ -33,6 +33,18 @@ class CameraView:
 
 
 @dataclass(frozen=True)
+class CommittedPlan:
+    """What the controller will do whatever the next chunk says: the robot's targets on a grid of times.
+
+    A policy that knows it begins its chunk with it (real-time chunking, arXiv 2506.07339): chunks join smoothly.
+    """
+
+    times_ns: NDArray[np.int64]  # (N,) increasing, ROS time
+    poses: Array  # (N, 4, 4) end-effector targets in the base frame, m
+    hand: Array  # (N, 6) hand targets, 0 closed - 1 open
+
+
+@dataclass(frozen=True)
 class Observation:
     """What a policy sees; proprioception is that of the oldest exposure."""
 
@@ -41,6 +53,7 @@ class Observation:
     joint_positions: Array  # (7,) rad
     hand_positions: Array  # (6,) 0 closed - 1 open
     instruction: str
+    committed: CommittedPlan | None = None  # None: nothing is committed, the chunk may begin anywhere
 
     @property
     def observation_ns(self) -> int:

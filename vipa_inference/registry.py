@@ -43,7 +43,34 @@ def _scripted(options: Mapping[str, Any]) -> Policy:
     return ScriptedPolicy(configure(ScriptedConfig, options, "policy scripted"))
 
 
-POLICIES: dict[str, Callable[[Mapping[str, Any]], Policy]] = {"wave": _wave, "reach": _reach, "scripted": _scripted}
+def _vipa(options: Mapping[str, Any]) -> Policy:
+    try:
+        from vipa_inference.vipa_policy import VipaPolicy, VipaPolicyConfig
+    except ModuleNotFoundError as error:
+        raise PolicyError(
+            f"policy vipa: the package {error.name} is not installed here. Install it with: pip install '.[train]', "
+            "or run the policy on another machine with: vipa serve"
+        ) from None
+    return VipaPolicy(configure(VipaPolicyConfig, options, "policy vipa"))
+
+
+def _remote(options: Mapping[str, Any]) -> Policy:
+    try:
+        from vipa_inference.serving.client import RemoteConfig, RemotePolicy
+    except ModuleNotFoundError as error:
+        raise PolicyError(
+            f"policy remote: the package {error.name} is not installed here. Install it with: pip install '.[serve]'"
+        ) from None
+    return RemotePolicy(configure(RemoteConfig, options, "policy remote"))
+
+
+POLICIES: dict[str, Callable[[Mapping[str, Any]], Policy]] = {
+    "wave": _wave,
+    "reach": _reach,
+    "scripted": _scripted,
+    "vipa": _vipa,
+    "remote": _remote,
+}
 """Factories; each imports its policy when it is called, so that a light policy never loads a heavy one's libraries."""
 
 

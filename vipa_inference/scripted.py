@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vipa_inference.color_markers import BALL_RADIUS_M, HUES, find_markers
+from vipa_inference.description import PolicyDescription
 from vipa_inference.observation_checks import check_observation
 from vipa_inference.path_following import PathConfig, PathFollower, config_hash, fingers_down
 from vipa_inference.policy import ActionChunk, Observation, Policy, PolicyError
@@ -65,6 +66,11 @@ class WavePolicy:
         self.policy_hash = config_hash(self.name, self.config)
         self._follower = PathFollower(self.config.path)
         self.reset()
+
+    @property
+    def description(self) -> PolicyDescription:
+        """What the policy needs and gives."""
+        return self.config.path.description
 
     def reset(self) -> None:
         """Start the wave anew, at the next observation."""
@@ -159,6 +165,11 @@ class ReachPolicy:
         self._follower = PathFollower(self.config.path)
         self._hand = np.array(HAND_SHAPES[self.config.hand_shape])
         self.reset()
+
+    @property
+    def description(self) -> PolicyDescription:
+        """What the policy needs and gives."""
+        return self.config.path.description
 
     def reset(self) -> None:
         """Forget the markers and start with the first one."""
@@ -299,6 +310,11 @@ class ScriptedPolicy:
         self.policy_hash = config_hash(self.name, self.config)
         self._wave, self._reach = WavePolicy(self.config.wave), ReachPolicy(self.config.reach)
         self._active: Policy = self._wave
+
+    @property
+    def description(self) -> PolicyDescription:
+        """What the policy needs and gives."""
+        return self.config.wave.path.description
 
     def reset(self) -> None:
         """Forget the episode so far."""

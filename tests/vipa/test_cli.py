@@ -87,6 +87,21 @@ def test_a_restart_of_a_node_fails_the_smoke_run_only(monkeypatch: pytest.Monkey
     assert run_bringup(monkeypatch, tmp_path, Outcome(0, {"arm": 1}), None, smoke=False)[0] == 0
 
 
+def test_the_options_of_the_policy_reach_the_graph(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    seen: list[GraphArguments] = []
+
+    def run_graph(arguments: GraphArguments, folder: Path, domain: int | None) -> Outcome:
+        seen.append(arguments)
+        return Outcome(0, {})
+
+    monkeypatch.setattr(bringup, "run_graph", run_graph)
+    options = ["--policy", "remote", "--policy-option", "url=ws://gpu:8000", "--policy-option", "time_out=0.3"]
+    assert cli.main(["bringup", *options, "--logs", str(tmp_path)]) == 0
+    assert seen[0].policy == "remote"
+    assert json.loads(seen[0].policy_options) == {"url": "ws://gpu:8000", "time_out": 0.3}
+    assert cli.main(["bringup", "--policy-option", "url", "--logs", str(tmp_path)]) == 1
+
+
 @pytest.mark.parametrize("smoke", [True, False])
 def test_the_status_of_the_graph_is_passed_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, smoke: bool) -> None:
     assert run_bringup(monkeypatch, tmp_path, Outcome(3, {}), GOOD, smoke)[0] == 3

@@ -74,6 +74,17 @@ def test_the_policy_gets_its_name_and_instruction() -> None:
     assert policy.parameters["instruction"] == "wipe the board"
 
 
+def test_the_policy_gets_its_options_as_json_wherever_they_come_from(tmp_path: Path) -> None:
+    file = tmp_path / "options.yaml"
+    file.write_text("url: ws://gpu:8000\n")
+    for text in (str(file), '{"url": "ws://gpu:8000"}'):
+        policy = by_name(GraphArguments(policy="remote", policy_options=text))["policy"]
+        assert policy.parameters["policy_options"] == '{"url": "ws://gpu:8000"}'
+    assert by_name(GraphArguments())["policy"].parameters["policy_options"] == ""
+    with pytest.raises(ConfigurationError, match="policy_options: no valid JSON"):
+        describe(GraphArguments(policy_options="{url"))
+
+
 def test_managed_nodes_come_back_and_do_not_end_the_graph() -> None:
     nodes = by_name(GraphArguments())
     del nodes["laboratory"]

@@ -71,6 +71,10 @@ def launched(**given: str) -> list[dict[str, Any]]:
             {"policy": "wave", "seed": "4", "instruction": "wave"},
             GraphArguments(policy="wave", seed=4, instruction="wave"),
         ),
+        (
+            {"policy": "remote", "policy_options": '{"url": "ws://gpu:8000"}', "instruction": "yes: 1"},
+            GraphArguments(policy="remote", policy_options='{"url": "ws://gpu:8000"}', instruction="yes: 1"),
+        ),
         ({"use_sim_time": "false"}, GraphArguments(use_sim_time=False)),
         ({"lab": "example_real"}, GraphArguments(lab="example_real")),
     ],

@@ -39,7 +39,7 @@ def test_a_list_of_poses_becomes_poses():
 @pytest.mark.parametrize(
     ("name", "options", "complaint"),
     [
-        ("act", {}, "unknown policy 'act'; known: .*reach, scripted.*, wave"),
+        ("act", {}, "unknown policy 'act'; known: reach, .*scripted, vipa, wave"),
         ("reach", {"speed": 1.0}, "policy reach: unknown option speed; known: .*descent_speed"),
         ("scripted", {"reach": {"hover": 1.0}}, "policy scripted: reach: unknown option hover"),
         ("reach", {"press_m": 0.1}, "policy reach: press_m: 0.1 is outside"),

@@ -1,29 +1,14 @@
 """The flow-matching action head: a diffusion transformer conditioned on the action queries (paper Sec. 3.3)."""
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
 
+from vipa_inference.config import ActionHeadConfig
 from vipa_inference.model.attention import Attention, feed_forward, sinusoidal_embedding
 
 TIME_FEATURES = 256  # sines and cosines of the flow time
 
 KeysValues = list[tuple[Tensor, Tensor]]
-
-
-@dataclass(frozen=True)
-class ActionHeadConfig:
-    """Size of the diffusion transformer."""
-
-    action_dimension: int = 12
-    proprioception_dimension: int = 22
-    horizon: int = 16  # H, actions of a chunk
-    width: int = 1536
-    layers: int = 16
-    heads: int = 32
-    feed_forward_ratio: float = 4.0
-    denoising_steps: int = 4
 
 
 class ActionHead(nn.Module):
@@ -169,6 +154,15 @@ class Block(nn.Module):
         tokens = tokens + self.cross_attention(self.cross_norm(tokens), keys_values)
         shift, scale, gate = modulation[3:]
         return tokens + gate * self.feed_forward(self.feed_forward_norm(tokens) * (1 + scale) + shift)
+
+
+def sample_prefix_lengths(batch: int, max_prefix: int, generator: torch.Generator | None = None) -> Tensor:
+    """Lengths (B,) of the clean prefixes for ``ActionHead.loss``, uniform from 0 to ``max_prefix``.
+
+    They stand for the delays that inference may have (training-time real-time chunking, arXiv 2512.05964); zero is
+    among them, so that the head also makes chunks of which nothing is committed.
+    """
+    return torch.randint(0, max_prefix + 1, (batch,), generator=generator)
 
 
 def _mask(actions: Tensor, length: Tensor) -> Tensor:

@@ -1,28 +1,12 @@
 """Motion tokens: wrist trajectories as discrete ids of the language model's vocabulary (paper Sec. 3.2.2)."""
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
+from vipa_inference.config import MotionTokenConfig
+
 AXES = 3
 VOCABULARY_MULTIPLE = 64  # rows of the embedding, for fast matrix multiplications
-
-
-@dataclass(frozen=True)
-class MotionTokenConfig:
-    """How space becomes tokens: uniform bins within bounds, in metres of the camera frame."""
-
-    bins: int = 1024  # K
-    lower: tuple[float, float, float] = (-0.5, -0.5, 0.0)  # m
-    upper: tuple[float, float, float] = (0.5, 0.5, 1.0)  # m
-    shared_ids: bool = False  # one id per bin for all axes; else an own id per axis and bin
-
-    def __post_init__(self) -> None:
-        if self.bins < 2:
-            raise ValueError(f"bins: {self.bins} is less than 2")
-        if any(low >= high for low, high in zip(self.lower, self.upper, strict=True)):
-            raise ValueError(f"lower {self.lower} is not below upper {self.upper}")
 
 
 class MotionTokenizer:

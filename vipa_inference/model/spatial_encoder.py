@@ -151,7 +151,7 @@ class SpatialEncoder(nn.Module):
         patch_positions = grid_positions(*grid, device=tokens.device)
         pose_position = torch.full_like(patch_positions[:1], POSE_POSITION)
         image_positions = torch.cat([pose_position, patch_positions])
-        state_positions = self._state_positions(tokens.device)
+        state_positions = self.state_positions(tokens.device)
         heads = self.config.decoder_heads
         image_reads = self._rotation(image_positions, heads), self._rotation(state_positions, heads)
         heads = self.config.state_heads
@@ -179,7 +179,7 @@ class SpatialEncoder(nn.Module):
             raise ValueError(f"frames: {width} x {height} px is no multiple of the patch size {patch}")
         return height // patch, width // patch
 
-    def _state_positions(self, device: torch.device) -> Tensor:
+    def state_positions(self, device: torch.device | None = None) -> Tensor:
         """Positions (state tokens, 2) of the state on a nearly square grid with an even number of columns."""
         columns = int(self.config.state_tokens**0.5)
         columns += columns % 2

@@ -12,7 +12,7 @@ pytest.importorskip("rclpy", reason="needs ROS 2")
 messages = pytest.importorskip("vipa.nodes.messages", reason="needs the built vipa_msgs")
 
 from vipa.errors import VipaError  # noqa: E402
-from vipa_inference.policy import ActionChunk  # noqa: E402
+from vipa_inference.policy import ActionChunk, CommittedPlan  # noqa: E402
 from vipa_inference.rotations import matrix_from_rotation_vector  # noqa: E402
 
 pytestmark = pytest.mark.ros
@@ -114,3 +114,46 @@ def test_a_chunk_whose_size_disagrees_is_an_error(horizon: int, dimension: int) 
     message.horizon, message.dimension = horizon, dimension
     with pytest.raises(VipaError, match="192 values"):
         messages.from_chunk_message(message)
+
+
+def make_plan(rows: int = 5) -> CommittedPlan:
+    times_ns = 3 * 10**9 + 7 + 50_000_000 * np.arange(rows, dtype=np.int64)
+    poses = np.tile(np.eye(4), (rows, 1, 1))
+    poses[:, :3, 3] = np.arange(3 * rows).reshape(rows, 3) / 10
+    poses[:, :3, :3] = matrix_from_rotation_vector(np.linspace(-1.5, 1.5, 3 * rows).reshape(rows, 3))
+    return CommittedPlan(times_ns, poses, np.linspace(0.0, 1.0, 6 * rows).reshape(rows, 6))
+
+
+@pytest.mark.parametrize("rows", [1, 5])
+def test_committed_plan_round_trip(rows: int) -> None:
+    plan = make_plan(rows)
+    message = messages.to_plan_message(plan, 8, 4 * 10**9, "base")
+    assert (message.chunk_id, messages.to_ns(message.header.stamp), message.header.frame_id) == (8, 4 * 10**9, "base")
+    back = messages.from_plan_message(message)
+    np.testing.assert_array_equal(back.times_ns, plan.times_ns)
+    np.testing.assert_allclose(back.poses, plan.poses, atol=1e-12)
+    np.testing.assert_array_equal(back.hand, plan.hand)
+
+
+def test_a_plan_without_rows_commits_nothing() -> None:
+    message = messages.to_plan_message(None, 8, 4 * 10**9, "base")
+    assert len(message.poses) == 0
+    assert messages.from_plan_message(message) is None
+
+
+def test_a_malformed_plan_is_an_error() -> None:
+    for spoil, complaint in (
+        (lambda m: m.poses.pop(), "5 offsets and 30 hand targets for 4 poses"),
+        (lambda m: setattr(m, "offsets", []), "0 offsets"),
+        (lambda m: m.hand.pop(), "29 hand targets"),
+        (lambda m: m.offsets.reverse(), "offsets do not increase"),
+        (lambda m: m.offsets.__setitem__(4, float("nan")), "offsets do not increase"),
+        (lambda m: m.offsets.__setitem__(4, 1e300), "offsets do not increase"),
+        (lambda m: m.hand.__setitem__(3, float("inf")), "not finite"),
+        (lambda m: setattr(m.poses[2].orientation, "w", float("nan")), "not finite"),
+        (lambda m: setattr(m.poses[2].position, "x", float("inf")), "not finite"),
+    ):
+        message = messages.to_plan_message(make_plan(), 8, 4 * 10**9, "base")
+        spoil(message)
+        with pytest.raises(VipaError, match=f"plan of chunk 8: .*{complaint}"):
+            messages.from_plan_message(message)

@@ -1,14 +1,15 @@
 """All parts of the model at a size that a test can afford."""
 
 from vipa_inference.config import (
+    ActionHeadConfig,
     FusionConfig,
     LanguageModelConfig,
+    MotionTokenConfig,
+    PromptConfig,
     SemanticEncoderConfig,
     SpatialEncoderConfig,
     VipaVlaConfig,
 )
-from vipa_inference.model.action_head import ActionHeadConfig
-from vipa_inference.model.motion_tokens import MotionTokenConfig
 
 SPATIAL = SpatialEncoderConfig(
     image_size=32,
@@ -46,5 +47,6 @@ TINY = VipaVlaConfig(
     ),
     motion=MotionTokenConfig(bins=16),
     action=ActionHeadConfig(horizon=6, width=16, layers=2, heads=2),
+    prompt=PromptConfig(template="{images}{instruction}", separator="", text_tokens=40),
     action_queries=3,
 )

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from vipa.errors import ConfigurationError
 from vipa.lab import LabConfig, load_lab
+from vipa.policy_options import policy_options_text, read_policy_options
 
 Parameter = bool | int | float | str | list[str]
 
@@ -41,6 +42,7 @@ class GraphArguments:
 
     lab: str = "simulated"  # name of a shipped laboratory, or path of a YAML file
     policy: str = "scripted"
+    policy_options: str = ""  # of its configuration: a JSON object, or the path of a YAML or JSON file
     console: bool = False
     record: bool = False
     use_sim_time: bool | None = None  # None: as the laboratory says
@@ -56,8 +58,8 @@ def describe(arguments: GraphArguments) -> tuple[NodeDescription, ...]:
     Every node gets the parameters ``lab`` and ``use_sim_time``.
 
     Raises:
-        ConfigurationError: the laboratory's YAML cannot be used, two nodes have the same name, or the installation has
-            no such optional node.
+        ConfigurationError: the laboratory's YAML or the policy's options cannot be used, two nodes have the same name,
+            or the installation has no such optional node.
     """
     lab = load_lab(arguments.lab)
     nodes = [*_laboratory(arguments, lab), *_managed(arguments, lab)]
@@ -120,7 +122,11 @@ def _managed(arguments: GraphArguments, lab: LabConfig) -> list[NodeDescription]
         )
         for name in lab.cameras
     ]
-    policy: dict[str, Parameter] = {"policy": arguments.policy, "instruction": arguments.instruction}
+    policy: dict[str, Parameter] = {
+        "policy": arguments.policy,
+        "policy_options": policy_options_text(read_policy_options(arguments.policy_options)),
+        "instruction": arguments.instruction,
+    }
     return [
         *cameras,
         _node("arm", respawn_delay_s=2.0),

@@ -58,7 +58,7 @@ class Renderer:
             self._scene.flags[flag] = False
         self._revisions: dict[int, int] = {}
         self._moving = MovingRectangle(self._model, self._option.geomgroup)
-        self._look: tuple[NDArray[np.float64], ...] = ()  # colours and materials of the last update
+        self._look: tuple[NDArray[Any], ...] = ()  # colours and materials of the last update
         self._backgrounds: dict[str, tuple[NDArray[np.uint8], NDArray[np.uint16]]] = {}
 
     def __enter__(self) -> "Renderer":
@@ -102,7 +102,8 @@ class Renderer:
         if camera not in self._backgrounds:
             everything = Rectangle(0, 0, self.width, self.height)
             self._backgrounds[camera] = self._draw(camera, mujoco.mjtCatBit.mjCAT_STATIC, everything)
-        colour, depth = (image.copy() for image in self._backgrounds[camera])
+        background, background_depth = self._backgrounds[camera]
+        colour, depth = background.copy(), background_depth.copy()
         moving = self.moving_rectangle(camera)
         if moving is not None:
             rows, columns = slice(moving.top, moving.bottom), slice(moving.left, moving.right)

@@ -9,6 +9,7 @@ from vipa.benchmarks.loop import LOOP_BOUNDS, SIMULATED_SMOKE_BOUNDS, SMOKE_BOUN
 from vipa.bringup import run_graph, say
 from vipa.commands import add_command
 from vipa.commands.bringup import add_graph_options, graph_arguments, log_folder, seconds
+from vipa.errors import ConfigurationError
 from vipa.graph import monitor_node
 from vipa.lab import load_lab
 from vipa.result import Result
@@ -26,6 +27,15 @@ def add_parser(subparsers: "Subparsers") -> argparse.ArgumentParser:
     add_graph_options(loop)
     loop.add_argument("--seconds", type=seconds, default=60.0, help="of ROS time (default: 60)")
     loop.set_defaults(benchmark=run_loop)
+    summary = "Measure the jumps where one action chunk follows another, with and without real-time chunking"
+    chunks = add_command(benchmarks, "chunks", summary, "vipa bench chunks --json -")
+    chunks.add_argument("--seconds", type=seconds, default=25.0, help="of simulated time for each kind (default: 25)")
+    chunks.add_argument("--seed", type=int, default=0, help="of orbits, weights and noise (default: 0)")
+    chunks.set_defaults(benchmark=run_chunks)
+    summary = "Measure VIPA-VLA's latency in every runtime, beside eager torch and the machine's limits"
+    policy = add_command(benchmarks, "policy", summary, "vipa bench policy --json -")
+    policy.add_argument("--quick", action="store_true", help="a few rounds, without the preset 2b")
+    policy.set_defaults(benchmark=run_policy)
     return parser
 
 
@@ -44,6 +54,34 @@ def run_loop(options: argparse.Namespace) -> int:
     figures = Result.read(measured)
     bounds = {**SMOKE_BOUNDS, **LOOP_BOUNDS, **(SIMULATED_SMOKE_BOUNDS if load_lab(options.lab).simulated else {})}
     result = Result("bench loop", outcome.status == 0 and figures.ok, figures.figures, bounds, figures.details)
+    return _report(result, options)
+
+
+def run_chunks(options: argparse.Namespace) -> int:
+    """Run ``vipa bench chunks``."""
+    try:
+        from vipa.benchmarks.chunks import ChunksConfig, run_benchmark
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(f"bench chunks: the package {error.name} is missing; pip install '.[train]'") from None
+    try:
+        config = ChunksConfig(seconds=options.seconds, seed=options.seed)
+    except ValueError as error:
+        raise ConfigurationError(f"bench chunks: {error}") from None
+    return _report(run_benchmark(config), options)
+
+
+def run_policy(options: argparse.Namespace) -> int:
+    """Run ``vipa bench policy``."""
+    try:
+        from vipa.benchmarks.policy import PolicyBenchmarkConfig, run_policy_benchmark
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(f"bench policy: the package {error.name} is missing; pip install '.[train]'") from None
+    config = PolicyBenchmarkConfig(large=None, rounds=5) if options.quick else PolicyBenchmarkConfig()
+    return _report(run_policy_benchmark(config, say), options)
+
+
+def _report(result: Result, options: argparse.Namespace) -> int:
+    """Print a result, write it where it is wanted, and give the exit status."""
     print(result.report(), file=sys.stderr if options.json == "-" else sys.stdout)
     if options.json:
         result.write(options.json)

@@ -12,6 +12,7 @@ from vipa.commands import Subparsers, add_command
 from vipa.environment import repository_folder
 from vipa.graph import GraphArguments, monitor_node
 from vipa.lab import load_lab
+from vipa.policy_options import options_from_pairs, policy_options_text
 from vipa.result import Bound, Result
 
 
@@ -34,7 +35,7 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
 def add_graph_options(parser: argparse.ArgumentParser) -> None:
     """The options of every command that starts the graph."""
     parser.add_argument("--lab", default="simulated", help="a shipped laboratory or a YAML file (default: simulated)")
-    parser.add_argument("--policy", default="scripted", help="which policy moves the robot (default: scripted)")
+    add_policy_options(parser)
     parser.add_argument("--task", default="reach", help="scene of the simulated laboratory (default: reach)")
     parser.add_argument("--seed", type=int, default=0, help="of the simulated scene (default: 0)")
     parser.add_argument("--instruction", default="", help="what the policy is told to do")
@@ -42,10 +43,27 @@ def add_graph_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--logs", type=Path, metavar="FOLDER", help="where logs go (default: logs/ in the repository)")
 
 
+def add_policy_options(parser: argparse.ArgumentParser) -> None:
+    """The options of every command that needs a policy."""
+    parser.add_argument("--policy", default="scripted", help="which policy decides on actions (default: scripted)")
+    parser.add_argument(
+        "--policy-option",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="of the policy's configuration, VALUE being JSON or text; may be given several times",
+    )
+
+
 def graph_arguments(options: argparse.Namespace) -> GraphArguments:
     """The graph that the options of ``add_graph_options`` ask for."""
     return GraphArguments(
-        lab=options.lab, policy=options.policy, task=options.task, seed=options.seed, instruction=options.instruction
+        lab=options.lab,
+        policy=options.policy,
+        policy_options=policy_options_text(options_from_pairs(options.policy_option)),
+        task=options.task,
+        seed=options.seed,
+        instruction=options.instruction,
     )
 
 

@@ -10,7 +10,7 @@ from vipa.control.config import ControlConfig
 from vipa.control.gate import Change, JointVerdict, SafetyGate
 from vipa.control.kinematics import Kinematics
 from vipa.control.schedule import Array, Candidate, ChunkPlan, ChunkScheduler, JointWindow
-from vipa_inference.policy import ActionChunk
+from vipa_inference.policy import ActionChunk, CommittedPlan
 
 _NS = 1_000_000_000
 _SETTLED = 0.02  # rad between plan and arm, beyond which a resting plan moves to where the arm is
@@ -161,6 +161,20 @@ class Controller:
         hand = self._scheduler.sample(now_ns).hand if window is not None else None
         reason = fault.detail if fault is not None and window is not None else ""
         return ControlOutput(window, hand, self._stopped, reason, trace)
+
+    def committed(self, now_ns: int) -> CommittedPlan | None:
+        """What will be done unless a later chunk changes it; None where no chunk is being executed.
+
+        The rows lie at the step period of the newest chunk, from its observation on (so that every later observation
+        has rows around it) to the end of the plan, or of the window that the arm has.
+        """
+        if self._stopped or self._resting(now_ns) or not self._chunks:
+            return None
+        chunk = next(reversed(self._chunks.values())).chunk
+        end_ns = min(self._scheduler.end_ns(), now_ns + round(self._scheduler.config.window_s * _NS))
+        times_ns = np.arange(chunk.observation_ns, end_ns + 1, round(chunk.step_period * _NS), dtype=np.int64)
+        plan = self._scheduler.samples(times_ns)
+        return CommittedPlan(times_ns, self._kinematics.forward(plan.q), plan.hand)
 
     def _judge(self, chunk: object, now_ns: int) -> tuple[bool, tuple[Change, ...]]:
         fault = self._state_fault(now_ns)

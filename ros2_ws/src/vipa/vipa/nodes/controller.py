@@ -10,6 +10,7 @@ from std_msgs.msg import Float32MultiArray
 from trajectory_msgs.msg import JointTrajectory
 from vipa_msgs.msg import ActionChunk as ActionChunkMessage
 from vipa_msgs.msg import ActionTrace, ArmState, GateEvent, HandState
+from vipa_msgs.msg import CommittedPlan as CommittedPlanMessage
 
 from vipa.control.controller import ArmSnapshot, Controller, TraceRecord
 from vipa.control.gate import SafetyGate
@@ -20,7 +21,7 @@ from vipa.hardware.fr3.robot import flange_pose
 from vipa.nodes.arm import JOINT_NAMES
 from vipa.nodes.base import LATEST, RELIABLE, RELIABLE_DEEP, ManagedNode, run_node
 from vipa.nodes.hand import FINGER_NAMES
-from vipa.nodes.messages import from_chunk_message, to_joint_trajectory, to_ns, to_time
+from vipa.nodes.messages import from_chunk_message, to_joint_trajectory, to_ns, to_plan_message, to_time
 from vipa.scheduling import request_real_time
 from vipa_inference.policy import HAND_DIMENSION
 
@@ -43,6 +44,8 @@ class ControllerNode(ManagedNode):
             maxlen=HISTORY
         )  # start of a window, when the arm took it
         self._last_tick_ns = self._last_steady_ns = 0
+        self._accepted_id = 0  # of the newest chunk in the plan
+        self._plan_is_new = False
         self._periods: list[float] = []
         self._ros_periods: list[float] = []
         self._chunk_messages = self.polled(ActionChunkMessage, "/policy/action_chunk", RELIABLE)
@@ -51,6 +54,7 @@ class ControllerNode(ManagedNode):
         self._arm_trajectories = self.create_publisher(JointTrajectory, "/fr3/joint_trajectory", RELIABLE)
         self._hand_trajectories = self.create_publisher(JointTrajectory, "/hand/joint_trajectory", RELIABLE)
         self._traces = self.create_publisher(ActionTrace, "/controller/trace", RELIABLE_DEEP)
+        self._plans = self.create_publisher(CommittedPlanMessage, "/controller/plan", RELIABLE)
         self._gate_events = self.create_publisher(GateEvent, "/controller/gate", RELIABLE_DEEP)
         self._period_messages = self.create_publisher(Float32MultiArray, "/controller/periods", RELIABLE_DEEP)
 
@@ -122,7 +126,10 @@ class ControllerNode(ManagedNode):
         except VipaError as error:
             self._publish_event(GateEvent.REFUSED, int(message.chunk_id), "shape", str(error))
             return
-        for event in self._controller.accept(chunk, now_ns):
+        events = self._controller.accept(chunk, now_ns)
+        if all(event.accepted for event in events):
+            self._accepted_id, self._plan_is_new = chunk.chunk_id, True
+        for event in events:
             verdict = GateEvent.CHANGED if event.accepted else GateEvent.REFUSED
             self._publish_event(verdict, chunk.chunk_id, event.rule, event.detail)
 
@@ -149,6 +156,10 @@ class ControllerNode(ManagedNode):
             )
         if output.hand is not None and not output.stopping:
             self._hand_trajectories.publish(to_joint_trajectory(now_ns, FINGER_NAMES, np.zeros(1), output.hand[None]))
+        if self._plan_is_new or (window is not None and output.stopping):
+            self._plan_is_new = False
+            plan = self._controller.committed(now_ns)
+            self._plans.publish(to_plan_message(plan, self._accepted_id, now_ns, self.lab.base_frame))
 
     def _publish_traces(self, now_ns: int) -> None:
         """Publish what was executed, once the arm acknowledged the trajectory that held it, or after a while."""

@@ -1,6 +1,7 @@
 """Conversions between ROS messages and the stack's own types."""
 
 import array
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,10 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import CameraInfo, Image
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 from vipa_msgs.msg import ActionChunk as ActionChunkMessage
+from vipa_msgs.msg import CommittedPlan as CommittedPlanMessage
 
 from vipa.errors import VipaError
-from vipa_inference.policy import ActionChunk
+from vipa_inference.policy import HAND_DIMENSION, ActionChunk, CommittedPlan
 from vipa_inference.rotations import matrix_from_quaternion, unit_quaternion
 
 Array = NDArray[np.float64]
@@ -44,12 +46,19 @@ def to_pose(matrix: Array) -> Pose:
 
 def from_pose(pose: Any) -> Array:
     """A homogeneous matrix (4, 4) from a pose message; NaN where the quaternion is zero or not finite."""
-    matrix = np.eye(4)
-    matrix[:3, 3] = pose.position.x, pose.position.y, pose.position.z
-    quaternion = np.array([pose.orientation.x, pose.orientation.y, pose.orientation.z, pose.orientation.w])
-    norm = float(np.linalg.norm(quaternion))
-    matrix[:3, :3] = matrix_from_quaternion(quaternion) if np.isfinite(norm) and norm > 1e-6 else np.nan
-    return matrix
+    return from_poses([pose])[0]
+
+
+def from_poses(poses: Sequence[Any]) -> Array:
+    """Homogeneous matrices (N, 4, 4) from pose messages; NaN where a quaternion is zero or not finite."""
+    quaternions = np.array([(p.orientation.x, p.orientation.y, p.orientation.z, p.orientation.w) for p in poses])
+    norms = np.linalg.norm(quaternions, axis=1)
+    known = np.isfinite(norms) & (norms > 1e-6)
+    matrices = np.tile(np.eye(4), (len(poses), 1, 1))
+    matrices[:, :3, 3] = [(p.position.x, p.position.y, p.position.z) for p in poses]
+    matrices[known, :3, :3] = matrix_from_quaternion(quaternions[known])
+    matrices[~known, :3, :3] = np.nan
+    return matrices
 
 
 def to_image(pixels: NDArray[Any], encoding: str, stamp: Time, frame_id: str) -> Image:
@@ -177,3 +186,38 @@ def from_chunk_message(message: Any) -> ActionChunk:
         inference_end_ns=to_ns(message.inference_end),
         instruction=message.instruction,
     )
+
+
+def to_plan_message(plan: CommittedPlan | None, chunk_id: int, now_ns: int, base_frame: str) -> CommittedPlanMessage:
+    """The message of the controller's plan; without rows where nothing is committed."""
+    message = CommittedPlanMessage(chunk_id=chunk_id)
+    message.header.stamp, message.header.frame_id = to_time(now_ns), base_frame
+    if plan is not None:
+        message.start = to_time(int(plan.times_ns[0]))
+        message.offsets = array.array("d", (plan.times_ns - plan.times_ns[0]) * 1e-9)
+        message.poses = [to_pose(pose) for pose in plan.poses]
+        message.hand = array.array("d", plan.hand.ravel())
+    return message
+
+
+def from_plan_message(message: Any) -> CommittedPlan | None:
+    """The controller's plan of a message; None where nothing is committed.
+
+    Raises:
+        VipaError: the numbers of offsets, poses and hand targets do not agree, or what they say is no plan.
+    """
+    count = len(message.poses)
+    if len(message.offsets) != count or len(message.hand) != count * HAND_DIMENSION:
+        raise VipaError(
+            f"plan of chunk {message.chunk_id}: {len(message.offsets)} offsets and {len(message.hand)} hand targets "
+            f"for {count} poses"
+        )
+    if count == 0:
+        return None
+    offsets, hand = np.asarray(message.offsets), np.asarray(message.hand).reshape(count, HAND_DIMENSION)
+    poses = from_poses(message.poses)
+    if not (np.isfinite(poses).all() and np.isfinite(hand).all()):
+        raise VipaError(f"plan of chunk {message.chunk_id}: a pose or a hand target is not finite")
+    if not (np.isfinite(offsets).all() and np.abs(offsets).max() < 1e6 and (np.diff(offsets) > 1e-6).all()):
+        raise VipaError(f"plan of chunk {message.chunk_id}: the offsets do not increase")
+    return CommittedPlan(to_ns(message.start) + np.rint(offsets * 1e9).astype(np.int64), poses, hand)

@@ -10,11 +10,14 @@ from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import String
 from vipa_msgs.msg import ActionChunk as ActionChunkMessage
 from vipa_msgs.msg import ArmState, HandState, Heartbeat
+from vipa_msgs.msg import CommittedPlan as CommittedPlanMessage
 
 from vipa.errors import ConfigurationError, VipaError
 from vipa.nodes.base import FRAMES, LATCHED, LATEST, RELIABLE, ManagedNode, run_node
-from vipa.nodes.messages import from_image, from_pose, to_chunk_message, to_ns
+from vipa.nodes.messages import from_image, from_plan_message, from_pose, to_chunk_message, to_ns
+from vipa.policy_options import read_policy_options
 from vipa_inference.policy import HOLD_INSTRUCTION, CameraView, Observation, Policy, PolicyError
+from vipa_inference.real_time_chunking import PlanTracker
 from vipa_inference.registry import make_policy
 
 POLL_PERIOD_S = 0.01
@@ -34,10 +37,12 @@ class PolicyNode(ManagedNode):
     def __init__(self) -> None:
         super().__init__("policy", POLL_PERIOD_S)
         self.declare_parameter("policy", "scripted")
+        self.declare_parameter("policy_options", "")
         self.declare_parameter("instruction", "")
         self.declare_parameter("min_period", 0.1)
         self._policy: Policy | None = None
         self._instruction = ""
+        self._tracker: PlanTracker | None = None
         self._chunk_id = 0
         self._last_inference_ns = 0
         self._waiting = False
@@ -50,15 +55,18 @@ class PolicyNode(ManagedNode):
         self._next_instruction = 0.0
         self._arm = self.polled(ArmState, "/fr3/state", FRAMES)
         self._hand = self.polled(HandState, "/hand/state", FRAMES)
+        self._plans = self.polled(CommittedPlanMessage, "/controller/plan", RELIABLE)
         self._instructions = self.polled(String, "/policy/instruction", LATCHED)
         self._chunks = self.create_publisher(ActionChunkMessage, "/policy/action_chunk", RELIABLE)
 
     def configure(self) -> None:
         """Load the policy and subscribe to the cameras of the laboratory."""
+        options = read_policy_options(str(self.get_parameter("policy_options").value))
         try:
-            self._policy = make_policy(str(self.get_parameter("policy").value))
+            self._policy = make_policy(str(self.get_parameter("policy").value), **options)
         except PolicyError as error:
             raise ConfigurationError(f"policy: {error}") from None
+        self._tracker = PlanTracker(self.lab.control.schedule.lead_s)
         self._instruction = str(self.get_parameter("instruction").value)
         for name in self.lab.cameras:
             if name not in self._images:
@@ -93,7 +101,10 @@ class PolicyNode(ManagedNode):
             self.report(Heartbeat.WARN, f"policy: {error}")
 
     def cleanup(self) -> None:
-        """Forget the policy."""
+        """Let go of the policy."""
+        close = getattr(self._policy, "close", None)
+        if close is not None:
+            close()
         self._policy = None
 
     def _take_instruction(self) -> None:
@@ -157,7 +168,11 @@ class PolicyNode(ManagedNode):
 
     def _infer(self, observation: Observation, received_ns: int) -> None:
         assert self._policy is not None
+        assert self._tracker is not None
+        self._take_plans(self._tracker)
         start_ns = self.clock.now_ns()
+        committed = self._tracker.committed(observation.observation_ns, start_ns)
+        observation = dataclasses.replace(observation, committed=committed)
         self._last_inference_ns, self._waiting = start_ns, False
         self.set_period(POLL_PERIOD_S)
         chunk = self._policy.infer(observation)
@@ -173,7 +188,13 @@ class PolicyNode(ManagedNode):
             instruction=observation.instruction,
         )
         self._chunks.publish(to_chunk_message(chunk, self.clock.now_ns(), self.lab.base_frame))
+        self._tracker.inferred(self._chunk_id, start_ns)
         self.report(Heartbeat.OK, "")
+
+    def _take_plans(self, tracker: PlanTracker) -> None:
+        """Hand on what the controller said of its plan since the last inference."""
+        for message in self.take_all(self._plans):
+            tracker.received(from_plan_message(message), int(message.chunk_id), to_ns(message.header.stamp))
 
 
 def _nearest(states: list[Any], moment_ns: int) -> Any | None:

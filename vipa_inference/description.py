@@ -1,0 +1,31 @@
+"""What a policy says of itself: which cameras it needs and what its chunks look like."""
+
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+ACTION_NAMES = (
+    *(f"translation_{axis}" for axis in "xyz"),
+    *(f"rotation_{axis}" for axis in "xyz"),
+    *("hand_little", "hand_ring", "hand_middle", "hand_index", "hand_thumb_bend", "hand_thumb_rotate"),
+)
+"""What each of the 12 numbers of an action is (see ``policy.ACTION_DIMENSION``)."""
+
+
+@dataclass(frozen=True)
+class PolicyDescription:
+    """What a policy needs and gives."""
+
+    cameras: tuple[str, ...]  # that it needs
+    horizon: int  # actions of a chunk
+    step_period: float  # s between two of them
+    image_size: int | None = None  # px, square, that the images are resized to; None: they are used as they are
+
+
+@runtime_checkable
+class DescribedPolicy(Protocol):
+    """A policy that says what it needs and gives."""
+
+    @property
+    def description(self) -> PolicyDescription:
+        """What the policy needs and gives."""
+        ...

@@ -1,0 +1,1 @@
+"""Runtimes: the same three stages of the model in torch, ONNX Runtime, OpenVINO and TensorRT."""

@@ -1,0 +1,1 @@
+"""Policy server and client over websocket and msgpack."""
