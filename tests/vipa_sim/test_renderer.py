@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from vipa_sim.engine import mujoco
+from vipa_sim.engine import Spec, mujoco
 from vipa_sim.errors import SimulationError
 from vipa_sim.moving_rectangle import MovingRectangle, Rectangle
 from vipa_sim.renderer import DEPTH_UNIT_M, MAX_DEPTH_M, Renderer
 from vipa_sim.scenes import make_scene
 from vipa_sim.scenes.base import CAMERAS, Scene
-from vipa_sim.scenes.reach import COLOURS
+from vipa_sim.scenes.reach import COLOURS, Reach
 from vipa_sim.world import Snapshot, World
 
 Array = NDArray[np.float64]
@@ -183,6 +183,27 @@ def test_painted_textures_reach_the_picture(painted_table: Scene) -> None:
     changed = (before != after).any(axis=2)
     assert 0.25 < changed.mean() < 0.8
     assert (after[changed][:, 1] < 90).mean() > 0.9
+
+
+def test_a_standing_body_that_was_put_elsewhere_is_drawn_there() -> None:
+    """Mocap bodies stand still for MuJoCo; the cached picture of what stands still must not keep them."""
+
+    class Signpost(Reach):
+        def add_objects(self, spec: Spec) -> None:
+            super().add_objects(spec)
+            post = spec.worldbody.add_body(name="post", mocap=True, pos=[0.5, 0.3, 0.1])
+            post.add_geom(type=mujoco.mjtGeom.mjGEOM_SPHERE, size=[0.05, 0, 0], rgba=[1, 1, 0, 1], contype=0)
+
+    world = World(Signpost(), seed=0)
+    with Renderer(world.model) as renderer:
+        for place in ([0.5, 0.3, 0.1], [0.5, -0.3, 0.1]):
+            world.place_mocap("post", place)
+            colour, _ = picture(renderer, world.snapshot(), "front")
+            yellow = (colour[..., 0] > 120) & (colour[..., 1] > 120) & (colour[..., 2] < 60)
+            (u, v), _ = project(renderer, "front", np.array(place))
+            rows, columns = np.nonzero(yellow)
+            assert rows.size > 500
+            np.testing.assert_allclose([columns.mean(), rows.mean()], [u, v], atol=3.0)
 
 
 def test_small_images_show_the_same_view(world: World, renderer: Renderer) -> None:

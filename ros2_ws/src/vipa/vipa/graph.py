@@ -84,7 +84,6 @@ def monitor_node(duration_s: float, output: str, images: bool = False) -> NodeDe
         parameters={"duration": float(duration_s), "output": output, "images": images},
         respawn=False,
         ends_graph=True,
-        nice=5,
     )
 
 
@@ -101,7 +100,14 @@ def _laboratory(arguments: GraphArguments, lab: LabConfig) -> list[NodeDescripti
     # Without its world nothing can go on; a world that died midway cannot be replaced by one that starts anew.
     return [
         NodeDescription(
-            "laboratory", "vipa_sim", "laboratory", module, parameters=parameters, respawn=False, ends_graph=True
+            "laboratory",
+            "vipa_sim",
+            "laboratory",
+            module,
+            parameters=parameters,
+            respawn=False,
+            nice=-10,
+            ends_graph=True,
         )
     ]
 
@@ -118,7 +124,6 @@ def _managed(arguments: GraphArguments, lab: LabConfig) -> list[NodeDescription]
             namespace="/camera",
             parameters={"camera": name},
             respawn_delay_s=2.0,
-            nice=-10,
         )
         for name in lab.cameras
     ]

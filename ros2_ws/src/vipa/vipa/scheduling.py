@@ -1,19 +1,53 @@
-"""Real-time scheduling of the calling thread, where the machine permits it."""
+"""Who runs first on a busy machine: real-time scheduling and niceness, where the machine permits them.
+
+From the highest priority down: franky's control thread (it asks for itself), the controller, the simulated world, the
+chain from a frame to a motor command, the simulated cameras' drawing, and then everything that can wait.
+"""
 
 import contextlib
 import os
 import sys
+from collections.abc import Generator
+from pathlib import Path
+
+CONTROLLER_PRIORITY = 20
+WORLD_PRIORITY = 10
+CHAIN_PRIORITY = 2
+DRAWING_PRIORITY = 1
+
+_AUTOGROUP = Path("/proc/self/autogroup")
 
 
 def request_real_time(priority: int) -> None:
-    """Ask for SCHED_FIFO for the calling thread; where the machine forbids it, run as it is (see ``vipa doctor``)."""
+    """Ask for SCHED_FIFO for the calling thread and the threads that it starts from now on.
+
+    Where the machine forbids it, they run as they are (see ``vipa doctor``).
+    """
     try:
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(priority))
     except PermissionError:
         print(f"no permission for real-time priority {priority}; running without (see: vipa doctor)", file=sys.stderr)
 
 
+@contextlib.contextmanager
+def ordinary_scheduling() -> Generator[None]:
+    """Within, the calling thread has no real-time priority, nor have the threads that it starts."""
+    policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
+    os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+    try:
+        yield
+    finally:
+        with contextlib.suppress(PermissionError):
+            os.sched_setscheduler(0, policy, parameters)
+
+
 def be_nice(increment: int) -> None:
-    """Change the priority of this process by ``increment`` (nice(2)); where the machine forbids more, leave it."""
+    """Change the priority of this process by ``increment`` (nice(2)); where the machine forbids more, leave it.
+
+    Where the kernel schedules by sessions (sched(7), "The autogroup feature"), niceness counts only among the processes
+    of one session. So the session gets the same niceness.
+    """
     with contextlib.suppress(PermissionError):
-        os.nice(increment)
+        niceness = os.nice(increment)
+        with contextlib.suppress(FileNotFoundError):
+            _AUTOGROUP.write_text(str(niceness), encoding="ascii")

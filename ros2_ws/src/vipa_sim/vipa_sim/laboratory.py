@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from vipa.lab import LabConfig, split_address
-from vipa.scheduling import request_real_time
+from vipa.scheduling import WORLD_PRIORITY, request_real_time
 from vipa_sim.control_port import ControlPort
 from vipa_sim.errors import SimulationError
 from vipa_sim.fci import FciServer
@@ -21,7 +21,6 @@ T = TypeVar("T")
 HAND_PERIOD_NS = 5_000_000
 CALL_PERIOD_NS = 10_000_000
 CLOCK_PERIOD_NS = 40_000_000
-REAL_TIME_PRIORITY = 10
 
 
 @dataclass(frozen=True)
@@ -89,7 +88,7 @@ class Laboratory:
                 camera.wait_until_ready()
             self._hand_server.start()
             self._control_port.start()
-            request_real_time(REAL_TIME_PRIORITY)
+            request_real_time(WORLD_PRIORITY)
             self.fci.run()
         finally:
             self.close()

@@ -33,8 +33,7 @@ class MovingRectangle:
     """
 
     def __init__(self, model: Model, groups: NDArray[np.uint8]) -> None:
-        bodies = model.geom_bodyid
-        fixed = (model.body_weldid[bodies] == 0) & (model.body_mocapid[model.body_rootid[bodies]] < 0)
+        fixed = model.body_weldid[model.geom_bodyid] == 0
         self._geoms = np.flatnonzero(~fixed & (groups[model.geom_group] > 0))
         signs = np.array(np.meshgrid([-1, 1], [-1, 1], [-1, 1])).reshape(3, 8).T
         centre, half = model.geom_aabb[self._geoms, :3], model.geom_aabb[self._geoms, 3:]

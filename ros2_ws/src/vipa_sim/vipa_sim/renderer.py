@@ -1,7 +1,8 @@
 """Colour and metric depth of a camera of the laboratory, in one rendering pass of what moves.
 
-The cameras stand still, and so does most of what they see. Software rendering costs time by the pixel; so the furniture
-is drawn once, and for each frame only the rectangle in which something moves is drawn anew.
+The cameras stand still, and so does most of what they see. Software rendering costs time by the vertex and the pixel;
+so what stands still is drawn once, and for each frame only what moves, in the rectangle around it. The nearer of the
+two is what a pixel shows.
 """
 
 import copy
@@ -11,6 +12,7 @@ import logging
 import os
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -58,7 +60,7 @@ class Renderer:
             self._scene.flags[flag] = False
         self._revisions: dict[int, int] = {}
         self._moving = MovingRectangle(self._model, self._option.geomgroup)
-        self._look: tuple[NDArray[Any], ...] = ()  # colours and materials of the last update
+        self._look: tuple[NDArray[Any], ...] = ()  # of the last update: colours, materials, mocap bodies
         self._backgrounds: dict[str, tuple[NDArray[np.uint8], NDArray[np.uint16]]] = {}
 
     def __enter__(self) -> "Renderer":
@@ -75,9 +77,9 @@ class Renderer:
         data.qpos[:] = snapshot.qpos
         data.mocap_pos[:] = snapshot.mocap_pos
         data.mocap_quat[:] = snapshot.mocap_quat
-        look = (snapshot.geom_rgba, snapshot.geom_matid, snapshot.mat_rgba)
+        look = (snapshot.geom_rgba, snapshot.geom_matid, snapshot.mat_rgba, snapshot.mocap_pos, snapshot.mocap_quat)
         if not self._look or any(not np.array_equal(new, old) for new, old in zip(look, self._look, strict=True)):
-            model.geom_rgba[:], model.geom_matid[:], model.mat_rgba[:] = look
+            model.geom_rgba[:], model.geom_matid[:], model.mat_rgba[:] = look[:3]
             self._look = look
             self._backgrounds.clear()
         for index, (revision, pixels) in snapshot.textures.items():
@@ -106,8 +108,8 @@ class Renderer:
         colour, depth = background.copy(), background_depth.copy()
         moving = self.moving_rectangle(camera)
         if moving is not None:
-            rows, columns = slice(moving.top, moving.bottom), slice(moving.left, moving.right)
-            colour[rows, columns], depth[rows, columns] = self._draw(camera, mujoco.mjtCatBit.mjCAT_ALL, moving)
+            part = slice(moving.top, moving.bottom), slice(moving.left, moving.right)
+            _lay_over(colour[part], depth[part], *self._draw(camera, mujoco.mjtCatBit.mjCAT_DYNAMIC, moving))
         return colour, depth
 
     def _draw(self, camera: str, categories: int, part: Rectangle) -> tuple[NDArray[np.uint8], NDArray[np.uint16]]:
@@ -122,7 +124,7 @@ class Renderer:
         depth = np.empty((height, width), np.float32)
         mujoco.mjr_render(viewport, self._scene, self._context)
         mujoco.mjr_readPixels(colour, depth, viewport, self._context)
-        return colour[::-1], self._metric_depth(depth[::-1])
+        return np.ascontiguousarray(colour[::-1]), self._metric_depth(depth[::-1])
 
     def _narrow(self, part: Rectangle) -> None:
         """Let the scene's camera see only a part of its picture, pixel for pixel."""
@@ -167,6 +169,16 @@ class Renderer:
         depth[depth > MAX_DEPTH_M / DEPTH_UNIT_M] = 0.0
         depth += np.float32(0.5)
         return depth.astype(np.uint16)
+
+
+def _lay_over(
+    colour: NDArray[np.uint8], depth: NDArray[np.uint16], new_colour: NDArray[np.uint8], new_depth: NDArray[np.uint16]
+) -> None:
+    """Change a picture, colour (h, w, 3) and depth (h, w), where the new one is nearer; depth 0 is the farthest."""
+    nearer = new_depth - np.uint16(1) < depth - np.uint16(1)  # 0 wraps around to the largest value
+    mask = nearer.view(np.uint8)
+    cv2.copyTo(new_colour, mask, colour)
+    cv2.copyTo(new_depth, mask, depth)
 
 
 def _make_gl_context(width: int, height: int) -> Any:

@@ -3,6 +3,7 @@
 Drawing takes whole milliseconds, and the arm's loop has one; in one process they would wait for each other's Python.
 """
 
+import dataclasses
 import multiprocessing
 import signal
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from typing import Any
 
 from vipa.hardware.realsense import CameraIntrinsics
 from vipa.lab import CameraConfig, split_address
-from vipa.scheduling import be_nice
+from vipa.scheduling import DRAWING_PRIORITY, request_real_time
 from vipa_sim.camera_feed import FeedServer
 from vipa_sim.engine import Model
 from vipa_sim.errors import SimulationError
@@ -23,8 +24,7 @@ FAULTS = ("freeze", "drop", "duplicate", "disconnect", "restore")
 START_TIME_OUT_S = 60.0
 DRAW_TIME_OUT_S = 10.0
 TRANSFER_TIME_OUT_S = 0.2  # a camera process that hangs does not stop the world for longer
-READOUT_NS = 24_000_000  # of simulated time, from the exposure until librealsense has the frame
-NICE = -10  # drawing comes before everything that can wait
+READOUT_NS = 18_000_000  # of simulated time, from the exposure until librealsense has the frame
 
 
 class SimulatedCamera:
@@ -48,6 +48,7 @@ class SimulatedCamera:
         self._period_ns = round(1e9 / config.device.frame_rate)
         self._next_exposure = self._deadline = self._exposed = 0
         self._is_drawing = False
+        self._textures: dict[int, int] = {}  # which revisions the process has
         self._context = multiprocessing.get_context("spawn")
         self._pipe, self._theirs = self._context.Pipe()
         self._process: BaseProcess | None = None
@@ -86,7 +87,10 @@ class SimulatedCamera:
             return
         self._next_exposure += self._period_ns
         self._deadline = now_ns + READOUT_NS
-        self._send(("expose", now_ns, snapshot()))
+        image = snapshot()
+        textures = {index: t for index, t in image.textures.items() if self._textures.get(index) != t[0]}
+        self._textures.update((index, revision) for index, (revision, _) in textures.items())
+        self._send(("expose", now_ns, dataclasses.replace(image, textures=textures)))
         self._exposed += 1
         self._is_drawing = True
 
@@ -129,7 +133,7 @@ class SimulatedCamera:
 def _draw(pipe: Connection, name: str, config: CameraConfig, model: Model) -> None:
     """Main function of a camera's process: draws until the pipe closes; answers each exposure with None."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the laboratory ends this process by closing the pipe
-    be_nice(NICE)
+    request_real_time(DRAWING_PRIORITY)
     device = config.device
     try:
         feed = FeedServer(*split_address(str(config.feed), f"cameras.{name}.feed"))

@@ -12,6 +12,7 @@ from vipa.errors import HardwareError, VipaError
 from vipa.hardware.fr3 import FR3, ArmMode, JointTrajectory
 from vipa.nodes.base import LATEST, RELIABLE, ManagedNode, run_node
 from vipa.nodes.messages import from_joint_trajectory, to_pose, to_time
+from vipa.scheduling import CHAIN_PRIORITY
 
 JOINT_NAMES = [f"fr3_joint{i}" for i in range(1, 8)]
 RECONNECT_CYCLES = 100
@@ -158,7 +159,7 @@ class ArmNode(ManagedNode):
 
 def main() -> int:
     """Run the node."""
-    return run_node(ArmNode)
+    return run_node(ArmNode, CHAIN_PRIORITY)
 
 
 if __name__ == "__main__":

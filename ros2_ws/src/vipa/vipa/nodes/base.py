@@ -20,6 +20,7 @@ from vipa.errors import VipaError
 from vipa.lab import LabConfig, load_lab
 from vipa.nodes.clock import FineClock
 from vipa.nodes.messages import to_time
+from vipa.scheduling import request_real_time
 
 LATEST = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT, history=HistoryPolicy.KEEP_LAST)
 FRAMES = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT, history=HistoryPolicy.KEEP_LAST)
@@ -249,12 +250,18 @@ def _ignore(message: Any) -> None:
     """Callback of a polled subscription; never called by an executor."""
 
 
-def run_node(make_node: Callable[[], ManagedNode]) -> int:
+def run_node(make_node: Callable[[], ManagedNode], real_time_priority: int = 0) -> int:
     """The body of every node's ``main``: start ROS, run, end cleanly on SIGINT and SIGTERM.
+
+    Args:
+        make_node: makes the node.
+        real_time_priority: of the process, its middleware's threads included (see ``vipa.scheduling``); 0: none.
 
     Returns:
         The exit status: 0, what the node gave to ``finish``, or 1 where it could not be made (bad parameter, bad YAML).
     """
+    if real_time_priority:
+        request_real_time(real_time_priority)
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     executor = SingleThreadedExecutor()
     node: ManagedNode | None = None

@@ -14,6 +14,7 @@ from vipa.errors import ConfigurationError, HardwareError
 from vipa.hardware.l515 import L515, Frame
 from vipa.nodes.base import LATEST, RELIABLE, ManagedNode, run_node
 from vipa.nodes.messages import to_camera_info, to_image, to_time
+from vipa.scheduling import CHAIN_PRIORITY
 
 DIAGNOSTICS_PERIOD_S = 1.0
 RECOVERY_PERIOD_S = 10.0
@@ -132,7 +133,7 @@ class CameraNode(ManagedNode):
 
 def main(make_context: Callable[[CameraNode], Any] | None = None) -> int:
     """Run the node."""
-    return run_node(lambda: CameraNode(make_context))
+    return run_node(lambda: CameraNode(make_context), CHAIN_PRIORITY)
 
 
 if __name__ == "__main__":

@@ -22,10 +22,9 @@ from vipa.nodes.arm import JOINT_NAMES
 from vipa.nodes.base import LATEST, RELIABLE, RELIABLE_DEEP, ManagedNode, run_node
 from vipa.nodes.hand import FINGER_NAMES
 from vipa.nodes.messages import from_chunk_message, to_joint_trajectory, to_ns, to_plan_message, to_time
-from vipa.scheduling import request_real_time
+from vipa.scheduling import CONTROLLER_PRIORITY
 from vipa_inference.policy import HAND_DIMENSION
 
-REAL_TIME_PRIORITY = 20
 PERIODS_PER_MESSAGE = 100
 TRACE_PATIENCE_NS = 500_000_000
 HISTORY = 200
@@ -67,7 +66,6 @@ class ControllerNode(ManagedNode):
         scheduler = ChunkScheduler(control.schedule, rest, np.ones(HAND_DIMENSION))
         self._controller = Controller(kinematics, SafetyGate(control.gate, kinematics), scheduler, control)
         self.set_period(1.0 / self.lab.control.rate)
-        request_real_time(REAL_TIME_PRIORITY)
 
     def activate(self) -> None:
         """Chunks sent before this moment are void."""
@@ -203,7 +201,7 @@ class ControllerNode(ManagedNode):
 
 def main() -> int:
     """Run the node."""
-    return run_node(ControllerNode)
+    return run_node(ControllerNode, CONTROLLER_PRIORITY)
 
 
 if __name__ == "__main__":

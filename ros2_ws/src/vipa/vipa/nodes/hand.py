@@ -13,6 +13,7 @@ from vipa.errors import HardwareError, VipaError
 from vipa.hardware.inspire_hand import HandReading, InspireHand
 from vipa.nodes.base import LATEST, RELIABLE, ManagedNode, run_node
 from vipa.nodes.messages import from_joint_trajectory, to_time
+from vipa.scheduling import CHAIN_PRIORITY
 
 FINGER_NAMES = ["little", "ring", "middle", "index", "thumb_bend", "thumb_rotate"]
 RECONNECT_PERIOD_S = 0.3
@@ -149,7 +150,7 @@ class HandNode(ManagedNode):
 
 def main() -> int:
     """Run the node."""
-    return run_node(HandNode)
+    return run_node(HandNode, CHAIN_PRIORITY)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from vipa.errors import ConfigurationError, VipaError
 from vipa.nodes.base import FRAMES, LATCHED, LATEST, RELIABLE, ManagedNode, run_node
 from vipa.nodes.messages import from_image, from_plan_message, from_pose, to_chunk_message, to_ns
 from vipa.policy_options import read_policy_options
+from vipa.scheduling import CHAIN_PRIORITY, ordinary_scheduling
 from vipa_inference.policy import HOLD_INSTRUCTION, CameraView, Observation, Policy, PolicyError
 from vipa_inference.real_time_chunking import PlanTracker
 from vipa_inference.registry import make_policy
@@ -63,7 +64,8 @@ class PolicyNode(ManagedNode):
         """Load the policy and subscribe to the cameras of the laboratory."""
         options = read_policy_options(str(self.get_parameter("policy_options").value))
         try:
-            self._policy = make_policy(str(self.get_parameter("policy").value), **options)
+            with ordinary_scheduling():  # the threads of a model that computes on the CPU come after the drivers
+                self._policy = make_policy(str(self.get_parameter("policy").value), **options)
         except PolicyError as error:
             raise ConfigurationError(f"policy: {error}") from None
         self._tracker = PlanTracker(self.lab.control.schedule.lead_s)
@@ -207,7 +209,7 @@ def _nearest(states: list[Any], moment_ns: int) -> Any | None:
 
 def main() -> int:
     """Run the node."""
-    return run_node(PolicyNode)
+    return run_node(PolicyNode, CHAIN_PRIORITY)
 
 
 if __name__ == "__main__":

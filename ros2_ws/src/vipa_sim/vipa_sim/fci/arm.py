@@ -199,7 +199,7 @@ class Arm:
                 setpoint.q, setpoint.dq = self.q.tolist(), self.dq.tolist()
         else:
             np.subtract(setpoint.q, self.q, out=torque)
-            if self.mode is not RobotMode.MOVE and np.abs(torque).max() > DISPLACED_RAD:
+            if self.mode is not RobotMode.MOVE and max(map(abs, torque.tolist())) > DISPLACED_RAD:
                 self.hold_here()
                 torque[:] = 0.0
             torque *= self._stiffness
@@ -285,7 +285,7 @@ class Arm:
         self._work *= CONTACT_FILTER
         external += self._work
         if external.dot(external) < 1e-6:
-            if self.contact.any():
+            if self.contact.dot(self.contact) > 0.0:
                 self.contact[:] = self.collision[:] = 0.0
             self.external_wrench[:] = 0.0
             return

@@ -104,7 +104,7 @@ class StateWriter:
 
     def _write_contact(self) -> None:
         arm, field = self._arm, self._field
-        in_contact = bool(arm.external_wrench.any())
+        in_contact = arm.external_wrench.dot(arm.external_wrench) > 0.0
         if not (in_contact or self._in_contact):
             return
         self._in_contact = in_contact
