@@ -9,7 +9,15 @@ import time
 import pytest
 
 from vipa.errors import VipaError
-from vipa.trials.referee import Assignment, Judgement, LaboratoryReferee, OperatorReferee, RefereeError
+from vipa.trials.referee import (
+    OPERATOR_TASKS,
+    Assignment,
+    Judgement,
+    LaboratoryReferee,
+    OperatorReferee,
+    RefereeError,
+)
+from vipa_sim.scenes import make_scene
 
 RESET = {
     "ok": True,
@@ -285,7 +293,29 @@ def test_other_keys_are_asked_again():
     keyboard.type("maybe")
     keyboard.type("y")
     assert judged(referee, lambda j: j.done[0]).done == (True, False)
-    assert "Please answer y (done) or n (failed)." in screen.getvalue()
+    assert "Please answer y (done) or n (failed)" in screen.getvalue()
+
+
+@pytest.mark.parametrize("line", ["a the cloth fell off the table", "Abort  the cloth fell off the table"])
+def test_the_operator_aborts_with_a_reason(line):
+    referee, keyboard, screen = operator()
+    keyboard.type("y")
+    keyboard.type("a")  # without a reason
+    keyboard.type(line)
+    judgement = judged(referee, lambda j: j.abort)
+    assert judgement == Judgement((True, False), 42, "", "the operator: the cloth fell off the table")
+    assert "or abort the trial: a REASON" in screen.getvalue()
+    make_ready(referee, keyboard, screen, seed=8)
+    assert referee.judge() == Judgement((False, False), 42)
+
+
+def test_the_operator_knows_the_tasks_of_the_paper():
+    counts = {name: len(assignment.sub_tasks) for name, assignment in OPERATOR_TASKS.items()}
+    assert counts == {"reach": 3, "put_three_obj": 5, "wipe_board": 3, "water_plant": 3}
+    for name in ("put_three_obj", "wipe_board", "water_plant"):
+        scene, assignment = make_scene(name), OPERATOR_TASKS[name]
+        said = (assignment.task, assignment.instruction, assignment.sub_tasks)
+        assert (name, scene.instruction, tuple(scene.sub_tasks)) == said
 
 
 def test_a_terminal_that_closes_during_the_trial_is_a_failure():

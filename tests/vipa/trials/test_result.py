@@ -78,6 +78,18 @@ def test_what_is_no_result_is_refused(change, complaint):
         TrialResult.from_json(line)
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_figures_are_finite(value):
+    with pytest.raises(ValueError, match="figures"):
+        dataclasses.replace(RESULT, figures={"inference_p50_ms": value})
+
+
+def test_a_line_of_an_older_version_has_no_figures():
+    content = json.loads(RESULT.to_json())
+    del content["figures"]
+    assert TrialResult.from_json(json.dumps(content)) == RESULT
+
+
 def numbered(count):
     return [dataclasses.replace(RESULT, seed=seed) for seed in range(count)]
 

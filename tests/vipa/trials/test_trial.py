@@ -86,6 +86,13 @@ def test_a_stop_of_the_cell_aborts():
     assert trial.result.detail == "arm: user stop"
 
 
+def test_the_operator_aborts():
+    trial = started()
+    events = trial.update(at(7), [True, False], failure="fell", supervisor_ok=False, abort="the operator: a cable")
+    assert [event.kind for event in events] == ["sub_task_done", "aborted"]
+    assert (trial.result.outcome, trial.result.detail) == ("aborted", "the operator: a cable")
+
+
 def test_a_stop_needs_no_reason():
     trial = started()
     trial.update(at(7), [False, False], supervisor_ok=False)

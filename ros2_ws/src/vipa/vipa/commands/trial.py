@@ -9,10 +9,19 @@ from typing import TYPE_CHECKING
 from vipa.bringup import run_graph, say
 from vipa.commands import add_command
 from vipa.commands.bringup import add_graph_options, graph_arguments, log_folder
+from vipa.errors import ConfigurationError
 from vipa.graph import trial_node
+from vipa.policy_options import options_from_pairs, policy_options_text, read_policy_options
 from vipa.result import Result
+from vipa.trials.html_report import html_report
+from vipa.trials.journal import write_durably
+from vipa.trials.markdown_report import markdown_report
+from vipa.trials.plan import Design, PolicyChoice, make_plan
 from vipa.trials.report import summarise
 from vipa.trials.result import TrialLog
+from vipa.trials.schedule import remaining
+from vipa.trials.store import TrialStore
+from vipa.trials.study import Study, read_study
 from vipa_inference.policy import HOLD_INSTRUCTION
 
 if TYPE_CHECKING:
@@ -30,11 +39,54 @@ def add_parser(subparsers: "Subparsers") -> argparse.ArgumentParser:
     parser.add_argument("--variant", default="seen", help="set-up of the scene (default: seen)")
     parser.add_argument("--time-limit", type=float, default=0.0, metavar="SECONDS", help="0: the task's own (default)")
     parser.add_argument("--log", type=Path, metavar="FILE", help="append results here (default: in the folder of logs)")
+    _add_plan_options(parser)
+    parser.set_defaults(trial_command=_run_trials)
+    actions = parser.add_subparsers(required=False, metavar="report")
+    summary = "Write report.html, report.md and report.json for trials that were run"
+    report = add_command(actions, "report", summary, "vipa trial report trials/wipe --json -")
+    report.add_argument("folder", type=Path, help="of vipa trial --out; or a log of vipa trial")
+    report.add_argument("--blinded", action="store_true", help="show labels instead of policies")
+    report.set_defaults(trial_command=_run_report)
     return parser
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run the subcommand; the exit status is 0 where every trial was run to its end and at least one succeeded."""
+    """Run the subcommand.
+
+    The exit status is 0 where every trial was run to its end and, without a plan, at least one succeeded.
+    """
+    return int(options.trial_command(options))
+
+
+def _add_plan_options(parser: argparse.ArgumentParser) -> None:
+    plan = parser.add_argument_group(
+        "plan", "N trials of each policy in each variant, in random order, under blinded labels, into a folder"
+    )
+    plan.add_argument("--out", type=Path, metavar="FOLDER", help="of the plan, its trials and their report")
+    plan.add_argument("--resume", action="store_true", help="go on with the plan in FOLDER; all else is as it says")
+    plan.add_argument(
+        "--policies", metavar="A,B", help="each [TITLE=]POLICY[@FILE], FILE holding its options (default: --policy)"
+    )
+    plan.add_argument("--variants", metavar="X,Y", help="set-ups of the scene (default: --variant)")
+    plan.add_argument(
+        "--block", type=int, default=1, metavar="N", help="layouts before the next policy takes over (default: 1)"
+    )
+    plan.add_argument(
+        "--aborted",
+        choices=("failure", "repeat"),
+        default="failure",
+        help="what an aborted trial is: a failure (default), or run again, three times at most",
+    )
+    plan.add_argument("--threshold", type=float, metavar="RATE", help="whole-task success to test each policy against")
+    plan.add_argument("--level", type=float, default=0.05, help="of all sequential tests together (default: 0.05)")
+    plan.add_argument("--stop-early", action="store_true", help="end once every sequential test has decided")
+
+
+def _run_trials(options: argparse.Namespace) -> int:
+    if options.out is not None:
+        return _run_plan(options)
+    if options.policies or options.variants or options.resume:
+        raise ConfigurationError("trial: --policies, --variants and --resume need --out FOLDER")
     folder = log_folder(options)
     log = TrialLog(options.log or folder / "trials.jsonl")
     before = len(log.read())
@@ -65,6 +117,111 @@ def run(options: argparse.Namespace) -> int:
         {"trials": ("==", options.trials), "succeeded": (">", 0)},
         {"report": report.to_json_dict(), "logs": str(folder)},
     )
+    return _finish(result, options)
+
+
+def _run_plan(options: argparse.Namespace) -> int:
+    """Run what is left of a plan: the graph is started anew for each run of consecutive trials of one policy."""
+    store = TrialStore(options.out) if options.resume else _new_plan(options)
+    restarts, is_ok = 0, True
+    with store.exclusive():
+        while is_ok and (left := remaining(store)):
+            planned = len(store.plan.trials)
+            say(f"{planned - len(left)} of {planned} trials are finished; next: policy {left[0].label}")
+            status, restarted = _run_once(store, left[0].run, left[0].label, options)
+            restarts += restarted
+            is_ok = status == 0 and all(trial.run != left[0].run for trial in remaining(store))
+        left = remaining(store)
+    if left:
+        say(f"{len(left)} trials are left. Go on with: vipa trial --resume --out {options.out}")
+    study = read_study(options.out, blinded=bool(left))
+    _show(study, options)
+    figures = {"left": len(left), "finished": len(study.results), "node_restarts": restarts}
+    details = {"report": study.to_result().details, "folder": str(options.out)}
+    return _finish(Result("trial", is_ok, figures, {"left": ("==", 0)}, details), options)
+
+
+def _new_plan(options: argparse.Namespace) -> TrialStore:
+    try:
+        design = Design(
+            task=options.task,
+            layouts=options.trials,
+            variants=tuple((options.variants or options.variant).split(",")),
+            seed=options.seed,
+            layouts_per_block=options.block,
+            instruction=options.instruction,
+            time_limit=options.time_limit,
+            aborted=options.aborted,
+            level=options.level,
+            threshold=options.threshold,
+            stop_early=options.stop_early,
+        )
+        plan, key = make_plan(design, _policies(options))
+    except ValueError as error:
+        raise ConfigurationError(f"trial: {error}") from None
+    return TrialStore.create(options.out, plan, key)
+
+
+def _policies(options: argparse.Namespace) -> list[PolicyChoice]:
+    pairs = options_from_pairs(options.policy_option)
+    if not options.policies:
+        return [PolicyChoice(options.policy, options.policy, policy_options_text(pairs))]
+    if pairs:
+        raise ConfigurationError("trial: with --policies, give a policy's options in a file: POLICY@FILE")
+    choices: list[PolicyChoice] = []
+    for text in options.policies.split(","):
+        title, separator, rest = text.partition("=")
+        policy, _, file = (rest if separator else text).partition("@")
+        settings = policy_options_text(read_policy_options(file))
+        choices.append(PolicyChoice(title if separator else policy, policy, settings))
+    return choices
+
+
+def _run_once(store: TrialStore, run: int, label: str, options: argparse.Namespace) -> tuple[int, int]:
+    """Start the graph for one run of the plan; exit status, and how many nodes had to be started again."""
+    design, choice = store.plan.design, store.key().policies[label]
+    node = trial_node(
+        {
+            "plan": str(store.folder.resolve()),
+            "run": run,
+            "task": design.task,
+            "instruction": design.instruction,
+            "time_limit": design.time_limit,
+            "policy": label,
+        }
+    )
+    arguments = replace(
+        graph_arguments(options),
+        policy=choice.policy,
+        policy_options=choice.options,
+        task=design.task,
+        instruction=HOLD_INSTRUCTION,
+        extra=(node,),
+    )
+    folder = log_folder(options)
+    say(f"logs: {folder}")
+    outcome = run_graph(arguments, folder, options.domain)
+    return outcome.status, sum(outcome.restarts.values())
+
+
+def _run_report(options: argparse.Namespace) -> int:
+    study = read_study(options.folder, options.blinded)
+    _show(study, options)
+    if options.json:
+        study.to_result().write(options.json)
+    return 0
+
+
+def _show(study: Study, options: argparse.Namespace) -> None:
+    """Write the three files, print the rates, and say where the page is."""
+    write_durably(study.folder / "report.html", html_report(study))
+    write_durably(study.folder / "report.md", markdown_report(study))
+    study.to_result().write(study.folder / "report.json")
+    print(study.report.to_text(), file=sys.stderr if options.json == "-" else sys.stdout)
+    say(f"report: {study.folder / 'report.html'}")
+
+
+def _finish(result: Result, options: argparse.Namespace) -> int:
     for line in result.check():
         print(line, file=sys.stderr)
     if options.json:

@@ -77,7 +77,7 @@ class MonitorNode(ManagedNode):
 
     def _collect(self) -> None:
         statistics = self._statistics
-        statistics.steps.extend(_step(m) for m in self.take_all(self._traces))
+        statistics.steps.extend(step_from_trace(m) for m in self.take_all(self._traces))
         for event in self.take_all(self._events):
             counts = statistics.gate_changes if event.verdict == GateEvent.CHANGED else statistics.gate_refusals
             counts[event.rule] = counts.get(event.rule, 0) + 1
@@ -115,7 +115,8 @@ class MonitorNode(ManagedNode):
         self.finish(0, "")
 
 
-def _step(message: Any) -> Step:
+def step_from_trace(message: Any) -> Step:
+    """What an ``ActionTrace`` says of one executed action step."""
     return Step(
         chunk_id=message.chunk_id,
         exposure_ns=min(to_ns(t) for t in message.exposures),

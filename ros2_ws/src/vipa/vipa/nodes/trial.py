@@ -11,13 +11,18 @@ from typing import Any
 from rclpy.action import ActionServer, CancelResponse, GoalResponse
 from std_msgs.msg import String
 from vipa_msgs.action import RunTrial
-from vipa_msgs.msg import SupervisorState, TrialEvent
+from vipa_msgs.msg import ActionTrace, GateEvent, SupervisorState, TrialEvent
 
+from vipa.benchmarks.loop import LoopStatistics
 from vipa.errors import VipaError
-from vipa.nodes.base import LATCHED, LATEST, RELIABLE, ManagedNode, run_node
+from vipa.nodes.base import LATCHED, LATEST, RELIABLE, RELIABLE_DEEP, ManagedNode, run_node
 from vipa.nodes.messages import to_time
+from vipa.nodes.monitor import step_from_trace
+from vipa.trials.loop_figures import loop_figures
 from vipa.trials.referee import Assignment, Referee, make_referee
 from vipa.trials.result import TrialLog, TrialResult
+from vipa.trials.schedule import PlanSchedule, Schedule, SeedSchedule, Setup
+from vipa.trials.store import TrialStore
 from vipa.trials.trial import Trial
 from vipa_inference.policy import HOLD_INSTRUCTION
 
@@ -26,7 +31,11 @@ READY_TIME_OUT_S = 90.0
 
 
 class TrialNode(ManagedNode):
-    """One trial at a time: reset the scene, give the instruction, ask the referee, write the result."""
+    """One trial at a time: reset the scene, give the instruction, ask the referee, write the result.
+
+    With ``plan``, the folder of a plan, it runs what is left of run ``run``; with ``trials``, so many consecutive seeds
+    from ``seed`` on, into ``log``. Then it ends. Without either it waits for /trial/run, and logs into ``log``.
+    """
 
     def __init__(self) -> None:
         super().__init__("trial", period_s=0.02)
@@ -36,18 +45,24 @@ class TrialNode(ManagedNode):
         self.declare_parameter("trials", 0)
         self.declare_parameter("time_limit", 0.0)
         self.declare_parameter("log", "trials.jsonl")
+        self.declare_parameter("plan", "")
+        self.declare_parameter("run", 0)
         self._referee: Referee = make_referee(self.lab.referee, self.clock.now_ns)
         self._log = TrialLog(Path(str(self.get_parameter("log").value)))
-        self._remaining = int(self.get_parameter("trials").value or 0)
-        self._ends_when_done = self._remaining > 0
-        self._next_seed = int(self.get_parameter("seed").value or 0)
-        self._seed = self._next_seed
+        self._schedule = self._make_schedule()
+        self._ends_when_done = self._schedule.upcoming is not None or bool(self.get_parameter("plan").value)
+        self._is_scheduled = False  # the running trial
+        self._seed = 0
         self._trial: Trial | None = None
         self._result: TrialResult | None = None
         self._next_judgement = 0.0
         self._started = time.monotonic()
         self._done = threading.Event()
         self._cell: Any = None
+        self._statistics = LoopStatistics(1.0 / self.lab.control.rate, 0.0)
+        self._policy_hash = ""
+        self._traces = self.polled(ActionTrace, "/controller/trace", RELIABLE_DEEP)
+        self._gate_events = self.polled(GateEvent, "/controller/gate", RELIABLE_DEEP)
         self._cells = self.polled(SupervisorState, "/supervisor/state", LATEST)
         self._events = self.create_publisher(TrialEvent, "/trial/events", RELIABLE)
         self._instruction = self.create_publisher(String, "/policy/instruction", LATCHED)
@@ -64,6 +79,7 @@ class TrialNode(ManagedNode):
     def step(self) -> None:
         """Begin the next trial when the cell is ready; judge the running one."""
         self._cell = self.take_latest(self._cells) or self._cell
+        self._collect()
         if self._trial is None:
             self._begin_next()
         elif time.monotonic() >= self._next_judgement:
@@ -71,40 +87,61 @@ class TrialNode(ManagedNode):
             self._judge()
 
     def close(self) -> None:
-        """Abort a running trial, so that it is logged."""
-        if self._trial is not None:
+        """Abort a running trial; it is logged, unless its plan runs it again."""
+        if self._trial is not None and self._is_scheduled and not self._schedule.keeps_interrupted:
+            self._instruct(HOLD_INSTRUCTION)
+        elif self._trial is not None:
             self._emit(self._trial.abort(self.clock.now_ns(), "the trial node ended"))
             self._end()
 
+    def _make_schedule(self) -> Schedule:
+        plan = str(self.get_parameter("plan").value)
+        if plan:
+            return PlanSchedule(TrialStore(Path(plan)), int(self.get_parameter("run").value or 0))
+        variant, policy = (str(self.get_parameter(name).value) for name in ("variant", "policy"))
+        first = Setup(int(self.get_parameter("seed").value or 0), variant, policy)
+        return SeedSchedule(self._log, first, int(self.get_parameter("trials").value or 0))
+
+    def _collect(self) -> None:
+        for trace in self.take_all(self._traces):
+            self._statistics.steps.append(step_from_trace(trace))
+            self._policy_hash = str(trace.policy_hash)
+        for event in self.take_all(self._gate_events):
+            if event.verdict == GateEvent.REFUSED:
+                refusals = self._statistics.gate_refusals
+                refusals[event.rule] = refusals.get(event.rule, 0) + 1
+
     def _begin_next(self) -> None:
-        if self._ends_when_done and self._remaining == 0:
-            self.finish(0, "")
-            return
-        if self._remaining == 0:
+        setup = self._schedule.upcoming
+        if setup is None:
+            if self._ends_when_done:
+                self.finish(0, "")
             return
         if not self._ready():
             if time.monotonic() - self._started > READY_TIME_OUT_S:
                 reason = self._cell.reason if self._cell is not None else "no supervisor"
                 self.finish(1, f"trial: the cell was not ready within {READY_TIME_OUT_S:.0f} s: {reason}")
             return
-        self._remaining -= 1
-        parameters = {n: str(self.get_parameter(n).value) for n in ("task", "instruction", "variant")}
+        task, instruction = (str(self.get_parameter(name).value) for name in ("task", "instruction"))
         try:
-            self._begin(self._next_seed, float(self.get_parameter("time_limit").value or 0.0), **parameters)
+            self._schedule.begin()
+            self._begin(setup, float(self.get_parameter("time_limit").value or 0.0), task, instruction)
+            self._is_scheduled = True
         except VipaError as error:
             self.finish(1, f"trial: {error}")
-        self._next_seed += 1
 
     def _ready(self) -> bool:
         return self._cell is not None and self._cell.state == SupervisorState.READY and self.clock.now_ns() > 0
 
-    def _begin(self, seed: int, time_limit: float, task: str, instruction: str, variant: str) -> None:
-        assignment: Assignment = self._referee.reset(task, seed, variant)
+    def _begin(self, setup: Setup, time_limit: float, task: str, instruction: str) -> None:
+        assignment: Assignment = self._referee.reset(task, setup.seed, setup.variant)
         changes = {"instruction": instruction} if instruction else {}
         changes |= {"time_limit": time_limit} if time_limit else {}
         assignment = dataclasses.replace(assignment, **changes)
-        self._trial = Trial(assignment, seed=seed, variant=variant, policy=str(self.get_parameter("policy").value))
-        self._seed, self._result = seed, None
+        self._trial = Trial(assignment, seed=setup.seed, variant=setup.variant, policy=setup.policy)
+        self._seed, self._result, self._is_scheduled = setup.seed, None, False
+        self._statistics.clear()
+        self._policy_hash = ""
         self._done.clear()
         self._emit(self._trial.start(self.clock.now_ns()))
         self._instruct(assignment.instruction)
@@ -122,6 +159,7 @@ class TrialNode(ManagedNode):
                     supervisor_ok=self._ready(),
                     supervisor_reason=reason,
                     failure=judgement.failure,
+                    abort=judgement.abort,
                 )
             )
         except VipaError as error:
@@ -132,9 +170,14 @@ class TrialNode(ManagedNode):
     def _end(self) -> None:
         assert self._trial is not None
         self._instruct(HOLD_INSTRUCTION)
-        self._result, self._trial = self._trial.result, None
-        assert self._result is not None
-        self._log.append(self._result)
+        result, self._trial = self._trial.result, None
+        assert result is not None
+        figures = loop_figures(self._statistics)
+        self._result = dataclasses.replace(result, policy_hash=self._policy_hash, figures=figures)
+        if self._is_scheduled:
+            self._schedule.keep(self._result)
+        else:
+            self._log.append(self._result)
         self._started = time.monotonic()
         self._done.set()
 
@@ -151,15 +194,16 @@ class TrialNode(ManagedNode):
 
     # -- action /trial/run -------------------------------------------------------------------------------------------
     def _on_goal(self, goal: Any) -> GoalResponse:
-        return GoalResponse.REJECT if self._trial is not None or self._remaining else GoalResponse.ACCEPT
+        return GoalResponse.REJECT if self._trial is not None or self._schedule.upcoming else GoalResponse.ACCEPT
 
     def _execute(self, handle: Any) -> RunTrial.Result:
         goal = handle.request
-        variant = str(self.get_parameter("variant").value)
+        variant, policy = (str(self.get_parameter(name).value) for name in ("variant", "policy"))
+        setup = Setup(int(goal.seed), variant, policy)
 
         def begin() -> VipaError | None:
             try:
-                self._begin(int(goal.seed), goal.time_limit, goal.task, goal.instruction, variant)
+                self._begin(setup, goal.time_limit, goal.task, goal.instruction)
             except VipaError as error:
                 return error
             return None

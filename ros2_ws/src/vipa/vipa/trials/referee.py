@@ -36,12 +36,14 @@ class Assignment:
 class Judgement:
     """Which sub-tasks are done, at a time on the referee's clock.
 
-    ``failure`` says why the task cannot succeed any more; it is empty where it still can.
+    ``failure`` says why the task cannot succeed any more, ``abort`` why the trial must end without regard to the task;
+    both are empty where it goes on.
     """
 
     done: tuple[bool, ...]
     time_ns: int
     failure: str = ""
+    abort: str = ""
 
 
 OPERATOR_TASKS = {
@@ -50,7 +52,25 @@ OPERATOR_TASKS = {
         "touch the red, then the green, then the blue marker",
         ("touch red", "touch green", "touch blue"),
         60.0,
-    )
+    ),
+    "put_three_obj": Assignment(
+        "put_three_obj",
+        "open the drawer, put the apple, the banana and the plum into it one after the other, and close it",
+        ("open drawer", "pick & place apple", "pick & place banana", "pick & place plum", "close drawer"),
+        150.0,
+    ),
+    "wipe_board": Assignment(
+        "wipe_board",
+        "pick up the cloth and wipe all pen marks off the whiteboard",
+        ("pick up cloth", "wipe pen marks", "clean entire whiteboard"),
+        90.0,
+    ),
+    "water_plant": Assignment(
+        "water_plant",
+        "pick up the watering can, hold its spout to the plant, and press the spray handle",
+        ("pick up watering can", "locate plant", "press spray handle"),
+        60.0,
+    ),
 }
 """The tasks that a person can set up and judge."""
 
@@ -129,7 +149,7 @@ class LaboratoryReferee:
 
 
 class OperatorReferee:
-    """A person judges: asked for one sub-task after the other, answers y or n and Enter.
+    """A person judges: asked for one sub-task after the other, answers y or n and Enter; "a REASON" aborts the trial.
 
     Args:
         assignments: the tasks by name.
@@ -148,6 +168,7 @@ class OperatorReferee:
         self._reader: threading.Thread | None = None
         self._sub_tasks: tuple[str, ...] = ()
         self._answers: list[bool] = []
+        self._abort = ""
         self._closed = False
 
     def reset(self, task: str, seed: int, variant: str = "seen") -> Assignment:
@@ -160,7 +181,7 @@ class OperatorReferee:
         while not self._lines.empty():
             self._next_line()  # typed ahead, meant for the trial before
         assignment = self._assignments[task]
-        self._sub_tasks, self._answers = assignment.sub_tasks, []
+        self._sub_tasks, self._answers, self._abort = assignment.sub_tasks, [], ""
         self._say(f"Set up {task} ({variant}, placement {seed}): {assignment.instruction}")
         self._say("Press Enter when the cell is ready.")
         if self._closed or self._lines.get() is None:
@@ -177,11 +198,7 @@ class OperatorReferee:
             line = self._next_line()
             if line is None:
                 break
-            if line[:1].lower() not in ("y", "n"):
-                self._say("Please answer y (done) or n (failed).")
-                continue
-            self._answers.append(line[:1].lower() == "y")
-            self._ask()
+            self._take(line)
         failure = ""
         if len(self._answers) == len(self._sub_tasks):
             missed = [name for name, done in zip(self._sub_tasks, self._answers, strict=True) if not done]
@@ -189,7 +206,17 @@ class OperatorReferee:
         elif self._closed:
             failure = "the operator's terminal was closed"
         done = (*self._answers, *[False] * (len(self._sub_tasks) - len(self._answers)))
-        return Judgement(done, self._clock_ns(), failure)
+        return Judgement(done, self._clock_ns(), failure, self._abort)
+
+    def _take(self, line: str) -> None:
+        key, _, rest = line.partition(" ")
+        if key.lower() in ("a", "abort") and rest.strip():
+            self._abort = f"the operator: {rest.strip()}"
+        elif key[:1].lower() in ("y", "n"):
+            self._answers.append(key[:1].lower() == "y")
+            self._ask()
+        else:
+            self._say("Please answer y (done) or n (failed), or abort the trial: a REASON.")
 
     def close(self) -> None:
         """The thread that waits for keys ends with the stream or the process."""

@@ -9,6 +9,8 @@ from typing import Any
 from vipa.trials.result import OUTCOMES, TrialResult
 from vipa.trials.statistics import wilson_interval
 
+SUMMARY_HEAD = ("task", "variant", "policy", "trials", "sub-task", "whole task", "time to success, s", "outcomes")
+
 
 @dataclass(frozen=True)
 class Rate:
@@ -49,6 +51,23 @@ class TaskSummary:
     whole_task: Rate
     time_to_success: tuple[float, float, float] | None  # s: shortest, median, longest; None: no success
     outcomes: dict[str, int]
+    ended_at: dict[str, int]  # how many trials without success had this as their first sub-task that was not done
+    sub_task_times: dict[str, float | None]  # s from the start, median of the trials that did it; None: no trial did
+    loop: dict[str, tuple[float, float]]  # figures of the loop: median and largest value over trials
+
+    @property
+    def name(self) -> str:
+        """The policy with the beginning of its hash, where there is one."""
+        return f"{self.policy}@{self.policy_hash[:8]}" if self.policy_hash else self.policy
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """One row under ``SUMMARY_HEAD``."""
+        times = self.time_to_success
+        shown = "-" if times is None else f"{times[1]:.1f} ({times[0]:.1f}-{times[2]:.1f})"
+        outcomes = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in self.outcomes.items())
+        rates = (str(self.sub_task), str(self.whole_task))
+        return (self.task, self.variant, self.name, str(self.trials), *rates, shown, outcomes)
 
 
 @dataclass(frozen=True)
@@ -57,30 +76,14 @@ class Report:
 
     tasks: tuple[TaskSummary, ...]
 
-    def to_markdown(self) -> str:
-        """A table of tasks and a table of sub-tasks."""
-        lines = [
-            "| task | variant | policy | trials | sub-task | whole task | time to success, s | outcomes |",
-            "|---|---|---|---|---|---|---|---|",
-        ]
-        lines += [f"| {' | '.join(_cells(task))} |" for task in self.tasks]
-        lines += ["", "| task | variant | policy | sub-task | done |", "|---|---|---|---|---|"]
-        lines += [
-            f"| {task.task} | {task.variant} | {_policy(task)} | {name} | {rate} |"
-            for task in self.tasks
-            for name, rate in task.sub_tasks.items()
-        ]
-        return "\n".join([*lines, "", "Rates with 95 % Wilson intervals over trials."]) + "\n"
-
     def to_text(self) -> str:
         """A table for the console: sub-task % / whole-task %, then each sub-task."""
-        header = ("task", "variant", "policy", "trials", "sub-task", "whole task", "time to success, s", "outcomes")
-        rows = [header, *(_cells(task) for task in self.tasks)]
-        widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
+        rows = [SUMMARY_HEAD, *(task.cells for task in self.tasks)]
+        widths = [max(len(row[column]) for row in rows) for column in range(len(SUMMARY_HEAD))]
         lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
         lines.insert(1, "  ".join("-" * width for width in widths))
         for task in self.tasks:
-            lines += ["", f"{task.task} ({task.variant}, {_policy(task)}):"]
+            lines += ["", f"{task.task} ({task.variant}, {task.name}):"]
             wide = max(map(len, task.sub_tasks))
             lines += [
                 f"  {name.ljust(wide)}  {rate.successes:g}/{rate.trials}  {rate}"
@@ -96,7 +99,7 @@ class Report:
         """Rates (0-1) and median times (s) by dotted name, such as ``reach.seen.scripted.whole_task``."""
         figures: dict[str, float] = {}
         for task in self.tasks:
-            name = f"{task.task}.{task.variant}.{_policy(task)}"
+            name = f"{task.task}.{task.variant}.{task.name}"
             figures[f"{name}.trials"] = float(task.trials)
             figures[f"{name}.sub_task"] = task.sub_task.value
             figures[f"{name}.whole_task"] = task.whole_task.value
@@ -116,6 +119,7 @@ def summarise(results: Iterable[TrialResult]) -> Report:
 
 def _summarise(group: list[TrialResult]) -> TaskSummary:
     first = group[0]
+    ended_at = Counter(result.sub_tasks[result.done.index(False)] for result in group if not result.succeeded)
     times = [result.duration for result in group if result.succeeded]
     outcomes = Counter(result.outcome for result in group)
     return TaskSummary(
@@ -129,16 +133,20 @@ def _summarise(group: list[TrialResult]) -> TaskSummary:
         whole_task=Rate.of(float(r.succeeded) for r in group),
         time_to_success=(min(times), statistics.median(times), max(times)) if times else None,
         outcomes={outcome: outcomes[outcome] for outcome in OUTCOMES if outcomes[outcome]},
+        ended_at={name: ended_at[name] for name in first.sub_tasks},
+        sub_task_times={name: _median(r.times[k] for r in group) for k, name in enumerate(first.sub_tasks)},
+        loop=_loop(group),
     )
 
 
-def _cells(task: TaskSummary) -> tuple[str, ...]:
-    times = task.time_to_success
-    shown = "-" if times is None else f"{times[1]:.1f} ({times[0]:.1f}-{times[2]:.1f})"
-    outcomes = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in task.outcomes.items())
-    rates = (str(task.sub_task), str(task.whole_task))
-    return (task.task, task.variant, _policy(task), str(task.trials), *rates, shown, outcomes)
+def _median(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return statistics.median(known) if known else None
 
 
-def _policy(task: TaskSummary) -> str:
-    return f"{task.policy}@{task.policy_hash[:8]}" if task.policy_hash else task.policy
+def _loop(group: list[TrialResult]) -> dict[str, tuple[float, float]]:
+    values: dict[str, list[float]] = {}
+    for result in group:
+        for name, value in result.figures.items():
+            values.setdefault(name, []).append(value)
+    return {name: (statistics.median(known), max(known)) for name, known in values.items()}

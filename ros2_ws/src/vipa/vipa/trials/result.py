@@ -1,16 +1,15 @@
 """What is kept of a trial: one line of JSON in a log that survives a crash of the process or the machine."""
 
-import contextlib
 import dataclasses
-import fcntl
 import json
-import os
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from vipa.config import from_mapping
 from vipa.errors import VipaError
+from vipa.trials.journal import Journal
 
 Outcome = Literal["succeeded", "failed", "aborted", "time_limit"]
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
@@ -34,6 +33,7 @@ class TrialResult:
     outcome: Outcome
     detail: str = ""
     recording: str | None = None  # path
+    figures: dict[str, float] = field(default_factory=dict[str, float])  # of the loop during the trial; finite
 
     def __post_init__(self) -> None:
         if not len(self.sub_tasks) == len(self.done) == len(self.times):
@@ -42,6 +42,8 @@ class TrialResult:
             )
         if (self.outcome == "succeeded") != all(self.done):
             raise ValueError(f"outcome: {self.outcome} contradicts done: {list(self.done)}")
+        if not all(math.isfinite(value) for value in self.figures.values()):
+            raise ValueError(f"figures: {self.figures} has a value that is no finite number")
 
     @property
     def succeeded(self) -> bool:
@@ -67,13 +69,10 @@ class TrialResult:
 
 
 class TrialLog:
-    """Trial results, one a line, appended to a file and forced to the disk.
-
-    A last line that a crash cut off is skipped when reading, and cut away by the next append.
-    """
+    """Trial results, one a line; see ``Journal`` for what a crash leaves."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self._journal = Journal(path, "trial log")
 
     def append(self, result: TrialResult) -> None:
         """Add a result; it is on the disk when this returns, and the file is as before where this raises.
@@ -81,29 +80,7 @@ class TrialLog:
         Raises:
             VipaError: the file cannot be written (no space, no permission).
         """
-        line = (result.to_json() + "\n").encode()
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            with self._path.open("a+b", buffering=0) as file:
-                fcntl.flock(file, fcntl.LOCK_EX)  # two trial runners may share the log
-                size = _mended_size(file.fileno())
-                try:
-                    if os.write(file.fileno(), line) != len(line):
-                        raise OSError("no space left for the line")
-                    os.fsync(file.fileno())
-                except OSError:
-                    with contextlib.suppress(OSError):  # the next append mends what this leaves
-                        os.ftruncate(file.fileno(), size)
-                    raise
-            directory = os.open(self._path.parent, os.O_RDONLY)
-            try:
-                os.fsync(directory)  # the name of a new file
-            finally:
-                os.close(directory)
-        except OSError as error:
-            raise VipaError(
-                f"trial log {self._path}: {error.strerror or error}. The result was not kept: {result.to_json()}"
-            ) from None
+        self._journal.append(result.to_json())
 
     def read(self) -> list[TrialResult]:
         """All results, oldest first; none where there is no file yet.
@@ -112,36 +89,10 @@ class TrialLog:
             VipaError: the file cannot be read, or a line is no result (but for a cut-off last one); the message
                 names the line.
         """
-        try:
-            content = self._path.read_bytes()
-        except FileNotFoundError:
-            return []
-        except OSError as error:
-            raise VipaError(f"trial log {self._path}: {error.strerror}") from None
-        lines = content.split(b"\n")
         results: list[TrialResult] = []
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
+        for number, line in self._journal.read().whole:
             try:
-                results.append(TrialResult.from_json(line.decode()))
-            except (VipaError, UnicodeDecodeError) as error:
-                if number == len(lines):
-                    break  # written halfway
-                raise VipaError(f"trial log {self._path}, line {number}: {error}. Correct or remove the line") from None
+                results.append(TrialResult.from_json(line))
+            except VipaError as error:
+                raise self._journal.damaged(number, error) from None
         return results
-
-
-def _mended_size(file: int) -> int:
-    """Size of the file after its last line, if a crash cut it off, was completed or removed."""
-    size = os.fstat(file).st_size
-    content = os.pread(file, size, 0)
-    if content and not content.endswith(b"\n"):
-        tail_start = content.rfind(b"\n") + 1
-        try:
-            json.loads(content[tail_start:])
-        except ValueError:
-            os.ftruncate(file, tail_start)
-            return tail_start
-        return size + os.write(file, b"\n")
-    return size

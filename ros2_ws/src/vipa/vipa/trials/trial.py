@@ -75,11 +75,12 @@ class Trial:
         supervisor_ok: bool = True,
         supervisor_reason: str = "",
         failure: str = "",
+        abort: str = "",
     ) -> list[TrialEvent]:
         """Take in what the referee judged and what the supervisor says.
 
-        What was done in time counts before anything else, then a stop of the cell, then the referee's failure, then the
-        time limit.
+        What was done in time counts before anything else, then the referee's abort, then a stop of the cell, then the
+        referee's failure, then the time limit.
 
         Args:
             time_ns: now, on the clock of ``start``.
@@ -87,6 +88,7 @@ class Trial:
             supervisor_ok: False where the cell is stopped or in fault.
             supervisor_reason: why.
             failure: why the task cannot succeed any more; empty where it still can.
+            abort: why the trial must end without regard to the task; empty where it goes on.
         """
         if not self._running:
             return []
@@ -104,6 +106,8 @@ class Trial:
                 events.append(TrialEvent("sub_task_done", time_ns, sub_task=name))
         if all(moment is not None for moment in self._times):
             return events + self._end("succeeded", time_ns, "")
+        if abort:
+            return events + self._end("aborted", time_ns, abort)
         if not supervisor_ok:
             return events + self._end("aborted", time_ns, supervisor_reason or "the supervisor stopped the cell")
         if failure:
