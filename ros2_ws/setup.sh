@@ -4,6 +4,7 @@
 #
 #   VIPA_PYTHON=/path/to/python3.11   the interpreter to use
 #   VIPA_ROS=wheels                   use the ROS 2 wheels although an apt ROS 2 is installed
+#   VIPA_NVIDIA=no                    leave out TensorRT-RTX, which comes under a licence of NVIDIA
 set -euo pipefail
 
 cd "$(dirname "$0")/.."
@@ -61,7 +62,7 @@ ROS=$(apt_ros)
 KIND=${ROS:-wheels}
 # The environment and the build folders hold absolute paths, so a repository that was moved is set up anew.
 ENVIRONMENT_KEY="$KIND $TOP"
-PACKAGES_KEY="$ENVIRONMENT_KEY $(checksum requirements.lock requirements-no-deps.lock)"
+PACKAGES_KEY="$ENVIRONMENT_KEY $(checksum requirements.lock requirements-no-deps.lock)${VIPA_NVIDIA:+ $VIPA_NVIDIA}"
 mapfile -t MESSAGE_FILES < <(files_below ros2_ws/src/vipa_msgs)
 MESSAGES_KEY="$PACKAGES_KEY $(checksum "${MESSAGE_FILES[@]}")"
 mapfile -t PROJECT_FILES < <(files_below launch && ls pyproject.toml ros2_ws/src/vipa{,_sim}/{package.xml,setup.py,setup.cfg})
@@ -164,9 +165,14 @@ requirements_beside_apt() {
     grep -vE "$brought)" requirements.lock
 }
 
+requirements_without_dependencies() {
+    if [ "${VIPA_NVIDIA:-}" = no ]; then grep -v '^tensorrt-' requirements-no-deps.lock; else cat requirements-no-deps.lock; fi
+}
+
 # `step` asks for the status, so that bash does not end these functions at the first error: hence the &&.
 install_packages() {
-    install_with_dependencies && pip install -q --no-deps -r requirements-no-deps.lock
+    install_with_dependencies && requirements_without_dependencies >"$VENV/requirements-no-deps.txt" &&
+        pip install -q --no-deps -r "$VENV/requirements-no-deps.txt"
 }
 
 install_with_dependencies() {

@@ -39,7 +39,7 @@ def export_graph(graph: Graph, config: VipaVlaConfig, file: Path, opset: int = O
     length = torch.export.Dim("prompt_length", min=2, max=config.prompt_length)
     shapes = {port.name: {1: length} if port.integer else None for port in graph.inputs}
     try:
-        with torch.no_grad(), _quietly():
+        with torch.no_grad(), quietly():
             program = torch.onnx.export(
                 graph.module,
                 kwargs=inputs,
@@ -60,8 +60,8 @@ def export_graph(graph: Graph, config: VipaVlaConfig, file: Path, opset: int = O
 
 
 @contextlib.contextmanager
-def _quietly() -> Generator[None, None, None]:
-    """The exporter reports its progress and its deprecations, which are no news to the user."""
+def quietly() -> Generator[None, None, None]:
+    """Without what the exporter reports: its progress and its deprecations, which are no news to the user."""
     names = ("torch.onnx", "onnxscript", "onnx_ir")
     levels = {name: logging.getLogger(name).level for name in names}
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):

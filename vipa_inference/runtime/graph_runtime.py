@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vipa_inference.config import VipaVlaConfig
+from vipa_inference.policy import PolicyError
 from vipa_inference.runtime.base import Array, Batch, RuntimeDescription
 from vipa_inference.runtime.graphs import ACTION_HEAD, ACTION_STEP, VISION_ENCODER, VLM_PREFILL
 from vipa_inference.runtime.inputs import check_action_inputs, check_batch
@@ -20,33 +21,59 @@ class GraphRuntime:
     Args:
         config: of the model.
         description: of the runtime.
-        graphs: by their names, see ``graphs.GRAPHS``; the length of the prompt is open.
+        graphs: by their names, see ``graphs.GRAPHS``.
+        prompt_length: tokens of every prompt; None: it is open, and padding is left out, since it costs time.
     """
 
-    def __init__(self, config: VipaVlaConfig, description: RuntimeDescription, graphs: Mapping[str, Execute]) -> None:
+    def __init__(
+        self,
+        config: VipaVlaConfig,
+        description: RuntimeDescription,
+        graphs: Mapping[str, Execute],
+        prompt_length: int | None = None,
+    ) -> None:
         self.config, self.description = config, description
+        self._prompt_length = prompt_length
         self._graphs = dict(graphs)
 
     def condition(self, batch: Batch) -> Array:
-        """Hidden states of the action queries (1, Q, D); padding of the prompt is left out, since it costs time."""
+        """Hidden states of the action queries (1, Q, D)."""
         return self.prefill(batch, self.encode_images(batch))
 
     def encode_images(self, batch: Batch) -> Array:
         """Image tokens (1, F, N, D)."""
-        check_batch(batch, self.config)
-        names = ("semantic_pixels",) if self.config.spatial is None else ("semantic_pixels", "spatial_pixels")
-        return self._graphs[VISION_ENCODER]({name: batch[name] for name in names})
+        return self._graphs[VISION_ENCODER](self.vision_inputs(batch))
 
     def prefill(self, batch: Batch, image_tokens: Array) -> Array:
         """Hidden states of the action queries (1, Q, D) for image tokens (1, F, N, D)."""
+        return self._graphs[VLM_PREFILL]({**self.prompt_inputs(batch), "image_tokens": image_tokens})
+
+    def vision_inputs(self, batch: Batch) -> Batch:
+        """Inputs of the vision encoder."""
+        check_batch(batch, self.config)
+        names = ("semantic_pixels",) if self.config.spatial is None else ("semantic_pixels", "spatial_pixels")
+        return {name: batch[name] for name in names}
+
+    def prompt_inputs(self, batch: Batch) -> Batch:
+        """Inputs of the prefill but the image tokens: without padding, or padded on the left to the fixed length.
+
+        Raises:
+            PolicyError: the prompt is longer than the fixed length.
+        """
         ids, mask = batch["input_ids"], batch["attention_mask"]
         first = int(np.argmax(mask[0] != 0))
-        inputs: Batch = {
-            "input_ids": np.ascontiguousarray(ids[:, first:]),
-            "attention_mask": np.ascontiguousarray(mask[:, first:]),
-            "image_tokens": image_tokens,
+        padding = 0
+        if self._prompt_length is not None:
+            padding = self._prompt_length - (ids.shape[1] - first)
+            if padding < 0:
+                raise PolicyError(
+                    f"runtime: a prompt of {ids.shape[1] - first} tokens, expected {self._prompt_length} at most"
+                )
+        widths = ((0, 0), (padding, 0))
+        return {
+            "input_ids": np.pad(ids[:, first:], widths),
+            "attention_mask": np.pad(mask[:, first:], widths),
         }
-        return self._graphs[VLM_PREFILL](inputs)
 
     def act(
         self,

@@ -4,7 +4,7 @@
 ``action_step`` is one evaluation of the flow with a time per token.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -39,9 +39,16 @@ class Graph:
     output: Port
 
 
-def make_graphs(model: VipaVla, prompt_length: int) -> Iterator[Graph]:
-    """The four graphs of a model in evaluation mode, for prompts of ``prompt_length`` tokens, images included."""
-    config = model.config
+@dataclass(frozen=True)
+class GraphPorts:
+    """What goes into a graph and what comes out."""
+
+    inputs: tuple[Port, ...]
+    output: Port
+
+
+def graph_ports(config: VipaVlaConfig, prompt_length: int) -> dict[str, GraphPorts]:
+    """Inputs and output of each graph, for prompts of ``prompt_length`` tokens, images included."""
     language, action = config.language, config.action
     frames = config.images
     context = Port("context", (1, config.action_queries, language.width))
@@ -53,20 +60,26 @@ def make_graphs(model: VipaVla, prompt_length: int) -> Iterator[Graph]:
         pixels.append(Port("spatial_pixels", (1, frames, 3, config.spatial.image_size, config.spatial.image_size)))
     prompt = Port("input_ids", (1, prompt_length), integer=True)
     mask = Port("attention_mask", (1, prompt_length), integer=True)
-    yield Graph(VISION_ENCODER, VisionEncoderGraph(model), tuple(pixels), image_tokens)
-    yield Graph(VLM_PREFILL, PrefillGraph(model), (prompt, mask, image_tokens), context)
-    yield Graph(
-        ACTION_HEAD,
-        ActionHeadGraph(model),
-        (context, proprioception, Port("noise", chunk), Port("prefix", chunk), Port("prefix_mask", chunk[:2])),
-        Port("actions", chunk),
-    )
-    yield Graph(
-        ACTION_STEP,
-        ActionStepGraph(model),
-        (context, proprioception, Port("actions", chunk), Port("tau", chunk[:2])),
-        Port("velocity", chunk),
-    )
+    head = (context, proprioception, Port("noise", chunk), Port("prefix", chunk), Port("prefix_mask", chunk[:2]))
+    step = (context, proprioception, Port("actions", chunk), Port("tau", chunk[:2]))
+    return {
+        VISION_ENCODER: GraphPorts(tuple(pixels), image_tokens),
+        VLM_PREFILL: GraphPorts((prompt, mask, image_tokens), context),
+        ACTION_HEAD: GraphPorts(head, Port("actions", chunk)),
+        ACTION_STEP: GraphPorts(step, Port("velocity", chunk)),
+    }
+
+
+def make_graphs(model: VipaVla, prompt_length: int) -> Iterator[Graph]:
+    """The four graphs of a model in evaluation mode, for prompts of ``prompt_length`` tokens, images included."""
+    modules: dict[str, Callable[[VipaVla], nn.Module]] = {
+        VISION_ENCODER: VisionEncoderGraph,
+        VLM_PREFILL: PrefillGraph,
+        ACTION_HEAD: ActionHeadGraph,
+        ACTION_STEP: ActionStepGraph,
+    }
+    for name, ports in graph_ports(model.config, prompt_length).items():
+        yield Graph(name, modules[name](model), ports.inputs, ports.output)
 
 
 def example_inputs(graph: Graph, config: VipaVlaConfig, seed: int = 0) -> dict[str, Tensor]:

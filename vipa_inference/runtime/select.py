@@ -5,13 +5,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vipa_inference.runtime.base import Runtime, RuntimeUnavailableError
-from vipa_inference.runtime.engines import BACKENDS, backend, engine_folder, load_engine
+from vipa_inference.runtime.engines import PRECISIONS, check_runtime, engine_folder, load_engine
+from vipa_inference.runtime.tensorrt_bindings import TENSORRT, TENSORRT_RTX
 
 if TYPE_CHECKING:
     from vipa_inference.checkpoint import Checkpoint
 
-PREFERENCE = (("openvino", "bf16"), ("openvino", "fp32"), ("onnxruntime", "fp32"))
-"""Engines on the CPU, fastest first (``vipa bench policy``)."""
+PREFERENCE = (
+    *((runtime, precision) for runtime in (TENSORRT, TENSORRT_RTX) for precision in ("bf16", "fp16", "fp32")),
+    ("openvino", "bf16"),
+    ("openvino", "fp32"),
+    ("onnxruntime", "fp32"),
+)
+"""Engines, fastest first: on a GPU, where bf16 is as fast as fp16 and overflows nowhere, then on the CPU
+(``vipa bench policy``)."""
 
 _log = logging.getLogger(__name__)
 
@@ -22,8 +29,9 @@ def make_runtime(checkpoint: "Checkpoint", folder: Path | None, name: str = "aut
     Args:
         checkpoint: weights and configuration.
         folder: of the checkpoint, whose ``engines`` are used; None: there are none.
-        name: "torch", "onnxruntime", "openvino", or "auto": the best that is installed, else torch.
-        precision: "fp32", "bf16", or "auto": the best that is installed.
+        name: "torch", "onnxruntime", "openvino", "tensorrt", "tensorrt_rtx", or "auto": the best that is installed and
+            whose parity with the model was measured, else torch. An engine that is not proven has to be named.
+        precision: "fp32", "bf16", "fp16", or "auto": the best that is installed.
 
     Raises:
         RuntimeUnavailableError: the runtime asked for is not there or its engine is missing, stale or damaged.
@@ -31,17 +39,19 @@ def make_runtime(checkpoint: "Checkpoint", folder: Path | None, name: str = "aut
     if name == "torch":
         return _torch(checkpoint, precision, "it was asked for")
     if name != "auto":
-        backend(name)
+        check_runtime(name)
     tried: list[str] = []
+    missing: dict[str, list[str]] = {}
     for runtime, kind in PREFERENCE:
         if name not in ("auto", runtime) or precision not in ("auto", kind):
             continue
         if folder is None or not engine_folder(folder, runtime, kind).is_dir():
-            tried.append(f"no engine {runtime} {kind}")
+            missing.setdefault(runtime, []).append(kind)
             continue
         try:
-            reason = "it was asked for" if name != "auto" else f"best installed ({'; '.join(tried) or 'first choice'})"
-            return load_engine(checkpoint, folder, runtime, kind, reason)
+            passed = "; ".join([*tried, *_no_engine(missing)])
+            reason = "it was asked for" if name != "auto" else f"best installed ({passed or 'first choice'})"
+            return load_engine(checkpoint, folder, runtime, kind, reason, proven_only=name == "auto")
         except RuntimeUnavailableError as error:
             if name != "auto":
                 raise
@@ -49,12 +59,16 @@ def make_runtime(checkpoint: "Checkpoint", folder: Path | None, name: str = "aut
             tried.append(str(error))
     if name != "auto":
         asked = "" if precision == "auto" else f" {precision}"
-        kinds = ", ".join(BACKENDS[name].precisions)
+        kinds = ", ".join(PRECISIONS[name])
         raise RuntimeUnavailableError(
             f"runtime {name}{asked}: no engine is installed for this checkpoint (precisions: {kinds}). "
             f"Make one with: vipa export --checkpoint FOLDER --runtime {name}"
         )
-    return _torch(checkpoint, precision, f"no engine can be used ({'; '.join(tried)})")
+    return _torch(checkpoint, precision, f"no engine can be used ({'; '.join([*tried, *_no_engine(missing)])})")
+
+
+def _no_engine(missing: dict[str, list[str]]) -> list[str]:
+    return [f"no engine {runtime} {', '.join(kinds)}" for runtime, kinds in missing.items()]
 
 
 def _torch(checkpoint: "Checkpoint", precision: str, reason: str) -> Runtime:

@@ -3,6 +3,7 @@
 import argparse
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
 def add_parser(subparsers: "Subparsers") -> argparse.ArgumentParser:
     """Declare the subcommand."""
     summary = "Export a checkpoint to fast runtimes, compare them with the model, and install those that agree"
-    parser = add_command(subparsers, "export", summary, "vipa export --preset nano --runtime onnxruntime,openvino")
+    parser = add_command(
+        subparsers, "export", summary, "vipa export --preset nano --runtime onnxruntime,openvino,tensorrt_rtx"
+    )
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--checkpoint", type=Path, metavar="FOLDER", help="whose engines are made")
     source.add_argument("--preset", help="a size of the model: an untrained checkpoint of it is made, to measure with")
@@ -29,7 +32,16 @@ def add_parser(subparsers: "Subparsers") -> argparse.ArgumentParser:
     parser.add_argument(
         "--runtime", type=_names, default=("onnxruntime", "openvino"), help="one or more, separated by commas"
     )
-    parser.add_argument("--precision", type=_names, default=("fp32",), help="one or more (default: fp32)")
+    parser.add_argument(
+        "--precision", type=_names, help="one or more (default: fp32, for tensorrt and tensorrt_rtx bf16)"
+    )
+    parser.add_argument(
+        "--compute-capability",
+        type=_names,
+        default=(),
+        metavar="NUMBERS",
+        help="GPUs for which tensorrt_rtx builds, such as 8.9,12.0 (default: all that have the precision)",
+    )
     return parser
 
 
@@ -52,13 +64,14 @@ def _export(options: argparse.Namespace) -> Result:
 
     from vipa_inference.checkpoint import load_checkpoint
     from vipa_inference.policy import PolicyError
-    from vipa_inference.runtime.engines import backend, engine_folder, export_graphs, install_engine
+    from vipa_inference.runtime.engines import check_runtime, engine_folder, export_graphs, install_engine
     from vipa_inference.runtime.graphs import GRAPHS
-    from vipa_inference.runtime.parity import assumed_statistics, parity_line
+    from vipa_inference.runtime.parity import assumed_statistics
+    from vipa_inference.runtime.tensorrt_builder import BuildConfig
     from vipa_inference.statistics import Statistics
 
     for runtime in options.runtime:
-        backend(runtime)
+        check_runtime(runtime)
     folder = options.checkpoint or _untrained(options.preset, options.output)
     checkpoint = load_checkpoint(folder)
     figures: dict[str, float] = {}
@@ -69,26 +82,82 @@ def _export(options: argparse.Namespace) -> Result:
         say(str(details["statistics"]))
     else:
         statistics = Statistics.from_mapping(checkpoint.statistics, f"{folder}: statistics")
-    ok = True
+    ok, build = True, BuildConfig(options.compute_capability)
     with tempfile.TemporaryDirectory(dir=folder, prefix="graphs-") as temporary:
         graphs = Path(temporary)
         export_graphs(checkpoint, graphs, lambda steps: tqdm(steps, "export", len(GRAPHS), leave=False, unit="graph"))
-        targets = [(runtime, precision) for runtime in options.runtime for precision in options.precision]
-        for runtime, precision in tqdm(targets, "compare", leave=False, unit="engine"):
+        for runtime, precision in tqdm(_targets(options), "engines", leave=False, unit="engine"):
             name = f"{runtime} {precision}"
             try:
-                parity = install_engine(checkpoint, folder, runtime, precision, graphs, statistics)["parity"]
+                with _BuildBar(name) as bar:
+                    manifest = install_engine(
+                        checkpoint, folder, runtime, precision, graphs, statistics, build, bar.show
+                    )
             except PolicyError as error:
                 details[name] = str(error)
                 tqdm.write(str(error), file=sys.stderr)
                 ok = False
                 continue
-            details[name] = {"engine": str(engine_folder(folder, runtime, precision)), **parity}
-            tqdm.write(f"{name}: installed; {parity_line(parity)}", file=sys.stderr)
-            for figure, value in parity.items():
+            built = manifest.get("engines", {})
+            details[name] = {"engine": str(engine_folder(folder, runtime, precision)), **manifest["parity"]}
+            if built:
+                details[name] |= {"target": manifest["target"], "graphs": built}
+                figures[f"{runtime}_{precision}_build_s"] = sum(
+                    one["build_s"] for one in built.values() if not one["taken_over"]
+                )
+            tqdm.write(f"{name}: {_installed(manifest)}", file=sys.stderr)
+            for figure, value in manifest["parity"].items():
                 if isinstance(value, float):
                     figures[f"{runtime}_{precision}_{figure}"] = value
     return Result("export", ok, figures, details=details)
+
+
+def _targets(options: argparse.Namespace) -> list[tuple[str, str]]:
+    from vipa_inference.runtime.engines import BACKENDS
+
+    targets: list[tuple[str, str]] = []
+    for runtime in options.runtime:
+        targets += [(runtime, kind) for kind in options.precision or ("fp32" if runtime in BACKENDS else "bf16",)]
+    return targets
+
+
+def _installed(manifest: Mapping[str, Any]) -> str:
+    """What became of an engine, in words."""
+    from vipa_inference.runtime.parity import parity_line
+
+    parity, built = manifest["parity"], manifest.get("engines", {})
+    taken = sum(one["taken_over"] for one in built.values())
+    made = f"{len(built) - taken} graphs built, {taken} taken over; " if built else ""
+    if "not_run" in parity:
+        reason = parity["not_run"]
+        return f"installed, not proven; {made}parity not run: {reason}. Run the same export on the machine with the GPU"
+    return f"installed; {made}{parity_line(parity)}"
+
+
+class _BuildBar:
+    """Shows how far the builds of an engine are, one bar for each graph."""
+
+    def __init__(self, name: str) -> None:
+        self._name, self._graph = name, ""
+        self._bar: Any = None
+
+    def __enter__(self) -> "_BuildBar":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def show(self, graph: str, part: float) -> None:
+        """A graph's build is done to a part, from 0 to 1."""
+        from tqdm import tqdm
+
+        if graph != self._graph:
+            if self._bar is not None:
+                self._bar.close()
+            self._graph = graph
+            self._bar = tqdm(desc=f"{self._name} {graph}", total=100, leave=False, unit="%")
+        self._bar.update(round(100 * part) - self._bar.n)
 
 
 def _untrained(preset: str, output: Path | None) -> Path:
