@@ -11,16 +11,29 @@ from vipa_inference.runtime.tensorrt_bindings import TENSORRT, TENSORRT_RTX
 if TYPE_CHECKING:
     from vipa_inference.checkpoint import Checkpoint
 
-PREFERENCE = (
-    *((runtime, precision) for runtime in (TENSORRT, TENSORRT_RTX) for precision in ("bf16", "fp16", "fp32")),
-    ("openvino", "bf16"),
-    ("openvino", "fp32"),
-    ("onnxruntime", "fp32"),
-)
-"""Engines, fastest first: on a GPU, where bf16 is as fast as fp16 and overflows nowhere, then on the CPU
-(``vipa bench policy``)."""
-
 _log = logging.getLogger(__name__)
+
+
+def preference(has_amx: bool) -> tuple[tuple[str, str], ...]:
+    """Engines, fastest first, as runtime and precision: on a GPU, then on the CPU (``vipa bench policy``).
+
+    On a GPU bf16 is as fast as fp16 and overflows nowhere. On a CPU it pays with AMX; AVX-512 alone multiplies bf16 no
+    faster than fp32, and converting takes time.
+
+    Args:
+        has_amx: whether the processor has tiles for bf16.
+    """
+    gpu = ((runtime, precision) for runtime in (TENSORRT, TENSORRT_RTX) for precision in ("bf16", "fp16", "fp32"))
+    openvino = (("openvino", precision) for precision in (("bf16", "fp32") if has_amx else ("fp32", "bf16")))
+    return (*gpu, *openvino, ("onnxruntime", "fp32"))
+
+
+def processor_has_amx() -> bool:
+    """Whether this machine's processor multiplies bf16 in tiles (Linux names it in /proc/cpuinfo)."""
+    try:
+        return "amx_bf16" in Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return False
 
 
 def make_runtime(checkpoint: "Checkpoint", folder: Path | None, name: str = "auto", precision: str = "auto") -> Runtime:
@@ -42,7 +55,7 @@ def make_runtime(checkpoint: "Checkpoint", folder: Path | None, name: str = "aut
         check_runtime(name)
     tried: list[str] = []
     missing: dict[str, list[str]] = {}
-    for runtime, kind in PREFERENCE:
+    for runtime, kind in preference(processor_has_amx()):
         if name not in ("auto", runtime) or precision not in ("auto", kind):
             continue
         if folder is None or not engine_folder(folder, runtime, kind).is_dir():

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from vipa_inference.checkpoint import Checkpoint
-from vipa_inference.runtime import openvino_runtime
+from vipa_inference.runtime import openvino_runtime, select
 from vipa_inference.runtime.base import RuntimeUnavailableError
 from vipa_inference.runtime.engines import engine_folder, install_engine
 from vipa_inference.runtime.select import make_runtime
@@ -36,10 +36,15 @@ def _without_openvino(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class TestAuto:
-    def test_takes_the_fastest_engine(self, checkpoint: Checkpoint, folder: Path) -> None:
+    @pytest.mark.parametrize(("has_amx", "passed"), [(True, "no engine openvino bf16"), (False, "no engine tensorrt ")])
+    def test_takes_the_fastest_engine(
+        self, checkpoint: Checkpoint, folder: Path, monkeypatch: pytest.MonkeyPatch, has_amx: bool, passed: str
+    ) -> None:
+        monkeypatch.setattr(select, "processor_has_amx", lambda: has_amx)
         runtime = make_runtime(checkpoint, folder)
         assert (runtime.description.name, runtime.description.precision) == ("openvino", "fp32")
-        assert "no engine openvino bf16" in runtime.description.reason
+        assert passed in runtime.description.reason
+        assert ("openvino bf16" in runtime.description.reason) == has_amx
         runtime.close()
 
     def test_takes_the_next_one_where_a_package_is_missing(
