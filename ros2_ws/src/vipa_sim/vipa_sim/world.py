@@ -1,6 +1,7 @@
 """The one MuJoCo world of the simulated laboratory: arm, hand and the things of a scene, on one simulated clock."""
 
 import hashlib
+import math
 import threading
 import time
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from vipa_sim.robot_model import JOINTS, LINKS, fr3_urdf
 from vipa_sim.scenes.base import Scene
 
 STEP_NS = 1_000_000
-TASK_PERIOD_STEPS = 10
+TASK_PERIOD_NS = 10_000_000
 HOME: NDArray[np.float64] = np.array([0.0, -0.18, 0.0, -2.14, 0.0, 1.96, 0.0])
 """(7,) rad: hand above the middle of the table, fingers straight down, palm towards the robot's base."""
 
@@ -49,11 +50,21 @@ class World:
         seed: draws the first episode.
         start_ns: the clock at the start (ns since the epoch); the wall clock where None.
         variant: the scene's variant; its first where None.
+        step_ns: how far a step goes; the arm's controller needs 1 ms.
     """
 
-    def __init__(self, scene: Scene, seed: int = 0, start_ns: int | None = None, variant: str | None = None) -> None:
+    def __init__(
+        self,
+        scene: Scene,
+        seed: int = 0,
+        start_ns: int | None = None,
+        variant: str | None = None,
+        step_ns: int = STEP_NS,
+    ) -> None:
         self.scene = scene
         self.model: Model = scene.build().compile()
+        self.model.opt.timestep = step_ns * 1e-9
+        self._step_ns, self._task_steps = step_ns, max(1, TASK_PERIOD_NS // step_ns)
         self.model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET
         self.data: Data = mujoco.MjData(self.model)
         self._kinematics: Data = mujoco.MjData(self.model)
@@ -78,17 +89,14 @@ class World:
         )
         self.robot_geoms: NDArray[np.bool_] = self.hand_geoms | self.geoms(*LINKS)
 
-        self.data.qpos[_ARM] = HOME
-        self.set_hand_targets(np.ones(6))
-        self.data.qpos[_HAND] = self._settled_hand()
-        self.reset(seed, variant)
+        self.restart(seed, variant)
 
     # The plant of the arm's controller
 
     @property
     def time_ns(self) -> int:
         """Simulated time, ns since the epoch."""
-        return self._start_ns + self._steps * STEP_NS
+        return self._start_ns + self._steps * self._step_ns
 
     @property
     def positions(self) -> NDArray[np.float64]:
@@ -108,7 +116,7 @@ class World:
         return fr3_urdf()
 
     def step(self, torques: ArrayLike) -> None:
-        """Advance by exactly one millisecond.
+        """Advance by exactly one step, a millisecond unless the world was made with another.
 
         Args:
             torques: (7,) N m on the arm's joints, beside the gravity compensation.
@@ -118,7 +126,7 @@ class World:
             RuntimeError: the simulation diverged.
         """
         applied = np.asarray(torques, dtype=np.float64)
-        if applied.shape != (7,) or not np.isfinite(applied.sum()):
+        if applied.shape != (7,) or not math.isfinite(applied.dot(applied)):  # faster than numpy's isfinite
             raise ValueError(f"torques: expected 7 finite numbers, found {applied}")
         with self._lock:
             if self._push is not None:
@@ -126,12 +134,35 @@ class World:
                 self._push_torques = self._jacobian[:, _ARM].T @ self._push
                 applied = applied + self._push_torques
             self.data.qfrc_applied[_ARM] = applied
-            mujoco.mj_step(self.model, self.data)
-            self._steps += 1
-            if self._steps % TASK_PERIOD_STEPS == 0:
-                if not np.isfinite(self.data.qacc.sum()):
-                    raise RuntimeError(f"simulation diverged after {self._steps} ms in scene {self.scene.name}")
-                self.scene.update(self)
+            self._step()
+
+    def set_impedance(self, stiffness: ArrayLike, damping: ArrayLike) -> None:
+        """Give the arm's joints springs (7,) N m/rad and dampers (7,) N m s/rad, for ``step_towards``.
+
+        They act within the integrator, implicitly: stable at steps at which torques from outside no longer are.
+        """
+        with self._lock:
+            self.model.jnt_stiffness[_ARM], self.model.dof_damping[_ARM] = stiffness, damping
+
+    def step_towards(self, positions: NDArray[np.float64], velocities: NDArray[np.float64]) -> None:
+        """Advance by exactly one step, the arm pulled to set-points (7,) rad that move with (7,) rad/s.
+
+        Raises:
+            RuntimeError: the simulation diverged.
+        """
+        with self._lock:
+            self.model.qpos_spring[_ARM] = positions
+            self.data.qfrc_applied[_ARM] = self.model.dof_damping[_ARM] * velocities
+            self._step()
+
+    def _step(self) -> None:
+        mujoco.mj_step(self.model, self.data)
+        self._steps += 1
+        if self._steps % self._task_steps == 0:
+            if not np.isfinite(self.data.qacc.sum()):
+                seconds = self._steps * self._step_ns * 1e-9
+                raise RuntimeError(f"simulation diverged after {seconds:.3f} s in scene {self.scene.name}")
+            self.scene.update(self)
 
     def external_torques(self) -> NDArray[np.float64]:
         """(7,) N m: what the surroundings exerted on the arm's joints in the last step (contacts, welds, a push)."""
@@ -219,6 +250,21 @@ class World:
                 raise
             mujoco.mj_forward(self.model, data)
 
+    def restart(self, seed: int, variant: str | None = None) -> None:
+        """Begin as a new world would: the clock at its start, the robot at home with its hand open, a new episode.
+
+        Raises:
+            SimulationError: as ``reset``.
+        """
+        with self._lock:
+            mujoco.mj_resetData(self.model, self.data)
+            self._push, self._push_torques = None, np.zeros(7)
+            self._steps = 0
+            self.data.qpos[_ARM] = HOME
+            self.set_hand_targets(np.ones(6))
+            self.data.qpos[_HAND] = self._settled_hand()
+            self.reset(seed, variant)
+
     def geoms(self, *names: str) -> NDArray[np.bool_]:
         """(ngeom,): which geoms are those of the names.
 
@@ -239,6 +285,34 @@ class World:
             met = (some[first] & others[second]) | (some[second] & others[first])
             return bool((met & (self.data.contact.dist <= 0)).any())
 
+    def contact_force(self, some: NDArray[np.bool_], others: NDArray[np.bool_]) -> float:
+        """N: how hard geoms of ``some`` and of ``others`` press on each other, all contacts together; (ngeom,) each."""
+        with self._lock:
+            pairs = self.data.contact.geom
+            met = np.flatnonzero((some[pairs[:, 0]] & others[pairs[:, 1]]) | (some[pairs[:, 1]] & others[pairs[:, 0]]))
+            force, total = np.zeros(6), 0.0
+            for contact in met:
+                mujoco.mj_contactForce(self.model, self.data, contact, force)
+                total += float(force[0])
+            return total
+
+    def is_welded(self, name: str) -> bool:
+        """Whether a weld of the scene holds."""
+        with self._lock:
+            return bool(self.data.eq_active[self.model.equality(name).id])
+
+    def weld(self, name: str, active: bool) -> None:
+        """Let a weld of the scene hold its two bodies as they are to each other now, or let go."""
+        with self._lock:
+            index = self.model.equality(name).id
+            first, second = self.model.eq_obj1id[index], self.model.eq_obj2id[index]
+            inverse, relation = np.zeros(4), self.model.eq_data[index]
+            mujoco.mju_negQuat(inverse, self.data.xquat[first])
+            relation[:3] = 0.0
+            mujoco.mju_rotVecQuat(relation[3:6], self.data.xpos[second] - self.data.xpos[first], inverse)
+            mujoco.mju_mulQuat(relation[6:10], inverse, self.data.xquat[second])
+            self.data.eq_active[index] = active
+
     def body_pose(self, name: str) -> NDArray[np.float64]:
         """(4, 4): a body's frame in the base frame, now."""
         with self._lock:
@@ -253,6 +327,23 @@ class World:
             index = self.model.body(name).mocapid[0]
             self.data.mocap_pos[index] = position
             self.data.mocap_quat[index] = quaternion
+
+    def place_free(self, name: str, position: ArrayLike, quaternion: ArrayLike = (1.0, 0.0, 0.0, 0.0)) -> None:
+        """Put a body with a free joint of the same name somewhere, at rest: (3,) m and (4,) wxyz in the base frame."""
+        with self._lock:
+            joint = self.data.joint(name)
+            joint.qpos[:3], joint.qpos[3:] = position, quaternion
+            joint.qvel[:] = 0.0
+
+    def joint_position(self, name: str) -> float:
+        """Where a hinge (rad) or a slide (m) is."""
+        with self._lock:
+            return float(self.data.joint(name).qpos[0])
+
+    def body_speed(self, name: str) -> float:
+        """m/s: how fast the origin of a body with a free joint of the same name moves."""
+        with self._lock:
+            return float(np.linalg.norm(self.data.joint(name).qvel[:3]))
 
     def refresh(self) -> None:
         """Recompute poses and contacts after a scene has placed its things."""

@@ -2,9 +2,12 @@
 
 from vipa_sim.errors import SimulationError
 from vipa_sim.scenes.base import Scene, Task
+from vipa_sim.scenes.put_three_obj import PutThreeObj
 from vipa_sim.scenes.reach import Reach
+from vipa_sim.scenes.water_plant import WaterPlant
+from vipa_sim.scenes.wipe_board import WipeBoard
 
-SCENES: dict[str, type[Scene]] = {Reach.name: Reach}
+SCENES: dict[str, type[Scene]] = {scene.name: scene for scene in (Reach, PutThreeObj, WipeBoard, WaterPlant)}
 
 
 def make_scene(name: str) -> Scene:

@@ -111,8 +111,7 @@ class Scene(ABC):
         Raises:
             SimulationError: no such variant.
         """
-        if variant not in self.variants:
-            raise SimulationError(f"task {self.name}: no variant {variant!r}; known: {', '.join(self.variants)}")
+        self.check_variant(variant)
         self.done = ()
         cloth = _CLOTH_COLOURS[
             rng.integers(len(_CLOTH_COLOURS))
@@ -120,6 +119,11 @@ class Scene(ABC):
         lay_table(world.model, cloth if variant == "unseen_cloth" else None)
         self.place_objects(world, rng, variant)
         self.done = (False,) * len(self.sub_tasks)
+
+    def check_variant(self, variant: str) -> None:
+        """Raise SimulationError unless the scene has the variant."""
+        if variant not in self.variants:
+            raise SimulationError(f"task {self.name}: no variant {variant!r}; known: {', '.join(self.variants)}")
 
     @abstractmethod
     def place_objects(self, world: "World", rng: np.random.Generator, variant: str) -> None:
@@ -147,7 +151,7 @@ def laboratory_spec() -> Spec:
     _set_visual(spec)
     _add_furniture(spec)
     for name, (position, target) in CAMERA_POSES.items():
-        spec.worldbody.add_camera(
+        spec.worldbody.add_body(name=f"{name}_mount", mocap=True).add_camera(
             name=name,
             pos=position,
             quat=_look_at(np.array(position), np.array(target)),
@@ -172,12 +176,12 @@ def _set_visual(spec: Spec) -> None:
     visual.map.znear, visual.map.zfar = 0.05, 12.0
     visual.quality.offsamples = 0
     visual.quality.shadowsize = 0
-    visual.quality.numslices, visual.quality.numstacks, visual.quality.numquads = 16, 8, 1
+    visual.quality.numslices, visual.quality.numstacks, visual.quality.numquads = 12, 6, 1
     visual.global_.offwidth, visual.global_.offheight = 1280, 960
     visual.headlight.ambient = [0.34, 0.34, 0.35]
     visual.headlight.diffuse = [0.28, 0.28, 0.28]
     visual.headlight.specular = [0.0, 0.0, 0.0]
-    spec.worldbody.add_light(
+    spec.worldbody.add_body(name="lamp_mount", mocap=True).add_light(
         name="lamp", pos=[1.9, -1.4, 2.0], dir=[-0.75, 0.7, -1], castshadow=False, diffuse=[0.52, 0.51, 0.48]
     )
 
