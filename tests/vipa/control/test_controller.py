@@ -286,7 +286,7 @@ def test_late_old_and_repeated_chunks_are_refused() -> None:
     assert bench.accept(first) == ()
     assert [e.rule for e in bench.accept(first)] == ["order"]
     assert [e.rule for e in bench.accept(bench.chunk(bench.now_ns - 60 * MS))] == ["order"]
-    assert [e.rule for e in bench.accept(bench.chunk(bench.now_ns - 200 * MS))] == ["chunk_age"]
+    assert [e.rule for e in bench.accept(bench.chunk(bench.now_ns - 400 * MS))] == ["chunk_age"]
     bench.run(100)
     assert [e.rule for e in bench.accept(bench.chunk(bench.now_ns - 130 * MS, rows=2))] == ["overdue"]
     same_id = bench.chunk(bench.now_ns - 10 * MS, chunk_id=first.chunk_id)

@@ -225,7 +225,7 @@ def test_a_masked_array_does_not_hide_bad_values() -> None:
 
 
 @pytest.mark.parametrize(
-    ("age_s", "accepted"), [(0.149, True), (0.1501, False), (0.0, True), (-0.0099, True), (-0.0101, False)]
+    ("age_s", "accepted"), [(0.299, True), (0.3001, False), (0.0, True), (-0.0099, True), (-0.0101, False)]
 )
 def test_age_limits_are_where_the_configuration_says(age_s: float, accepted: bool) -> None:
     assert GATE.check_chunk(make_chunk(observation_ns=NOW - round(age_s * NS)), NOW).accepted is accepted

@@ -34,7 +34,7 @@ _FOLLOWER = 0.97  # share of the limits that the follower uses, so that its path
 class GateConfig:
     """Limits of the safety gate. The caps per step are for 15 Hz and scale with the step period."""
 
-    chunk_age_limit_s: float = 0.15  # s from the oldest exposure to now
+    chunk_age_limit_s: float = 0.3  # s from the oldest exposure to now; a large model on a busy machine takes 0.15
     future_tolerance_s: float = 0.01  # s that an observation may lie in the future
     max_horizon: int = 64
     workspace_min: Vector3 = (-1.0, -1.0, -1.0)  # m, base frame, end effector

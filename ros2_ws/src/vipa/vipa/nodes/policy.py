@@ -1,8 +1,10 @@
 """Policy node: the newest pair of images and the robot's state in, action chunks out."""
 
+import contextlib
 import dataclasses
 import sys
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -27,6 +29,7 @@ INSTRUCTION_PERIOD_S = 0.05
 STATE_MATCH_NS = 50_000_000
 PAIR_NS = 20_000_000  # two free-running cameras at 30 Hz are never further apart than half a period
 SLACK_S = 0.02  # an exposure that comes so early counts as due
+LONG_INFERENCE_S = 0.01  # from here on inference has no real-time priority
 
 
 class PolicyNode(ManagedNode):
@@ -42,6 +45,7 @@ class PolicyNode(ManagedNode):
         self.declare_parameter("instruction", "")
         self.declare_parameter("min_period", 0.1)
         self._policy: Policy | None = None
+        self._inference_s = 0.0  # how long the last inference took
         self._instruction = ""
         self._tracker: PlanTracker | None = None
         self._chunk_id = 0
@@ -60,12 +64,20 @@ class PolicyNode(ManagedNode):
         self._instructions = self.polled(String, "/policy/instruction", LATCHED)
         self._chunks = self.create_publisher(ActionChunkMessage, "/policy/action_chunk", RELIABLE)
 
+    def make_policy(self, name: str, options: Mapping[str, Any]) -> Policy:
+        """Build the policy.
+
+        Raises:
+            PolicyError: an unknown name or option, or an option out of range.
+        """
+        return make_policy(name, **options)
+
     def configure(self) -> None:
         """Load the policy and subscribe to the cameras of the laboratory."""
         options = read_policy_options(str(self.get_parameter("policy_options").value))
         try:
             with ordinary_scheduling():  # the threads of a model that computes on the CPU come after the drivers
-                self._policy = make_policy(str(self.get_parameter("policy").value), **options)
+                self._policy = self.make_policy(str(self.get_parameter("policy").value), options)
         except PolicyError as error:
             raise ConfigurationError(f"policy: {error}") from None
         self._tracker = PlanTracker(self.lab.control.schedule.lead_s)
@@ -177,7 +189,11 @@ class PolicyNode(ManagedNode):
         observation = dataclasses.replace(observation, committed=committed)
         self._last_inference_ns, self._waiting = start_ns, False
         self.set_period(POLL_PERIOD_S)
-        chunk = self._policy.infer(observation)
+        began = time.monotonic()
+        # Who computes for long would keep the drivers' other threads and the next frames waiting.
+        with ordinary_scheduling() if self._inference_s > LONG_INFERENCE_S else contextlib.nullcontext():
+            chunk = self._policy.infer(observation)
+        self._inference_s = time.monotonic() - began
         end_ns = self.clock.now_ns()
         self._chunk_id += 1
         chunk = dataclasses.replace(
