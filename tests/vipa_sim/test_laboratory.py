@@ -158,5 +158,5 @@ def test_statistics(running: Running) -> None:
 
 
 def test_an_unknown_task_is_an_error_before_anything_starts() -> None:
-    with pytest.raises(SimulationError, match="no such task; known: .*reach"):
+    with pytest.raises(SimulationError, match=r"no such task; known: .*reach"):
         Laboratory(own_lab(), LaboratoryConfig(task="fly"), lambda now_ns: None, lambda now_ns: None)
