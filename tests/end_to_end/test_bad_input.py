@@ -65,7 +65,7 @@ def test_a_wrong_yaml_is_refused_before_anything_starts(cell: Cell, change: Any,
 def test_an_unknown_task(cell: Cell) -> None:
     status, output, _ = cell.run("bringup", "--task", "fly", "--smoke", "5", seconds=60)
     assert status != 0
-    assert "no such task; known: reach" in output
+    assert "no such task; known: " in output
 
 
 def test_an_unknown_policy(cell: Cell) -> None:

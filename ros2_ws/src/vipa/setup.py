@@ -4,7 +4,7 @@ from glob import glob
 
 from setuptools import find_packages, setup
 
-NODES = ("arm", "camera", "hand", "policy", "controller", "supervisor", "trial", "monitor")
+NODES = ("arm", "camera", "hand", "policy", "controller", "supervisor", "trial", "monitor", "recorder")
 
 setup(
     name="vipa",

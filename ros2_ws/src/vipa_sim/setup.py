@@ -12,7 +12,11 @@ setup(
         ("share/vipa_sim", ["package.xml"]),
     ],
     entry_points={
-        "console_scripts": ["laboratory = vipa_sim.laboratory_node:main", "camera = vipa_sim.camera_process:main"],
+        "console_scripts": [
+            "laboratory = vipa_sim.laboratory_node:main",
+            "camera = vipa_sim.camera_process:main",
+            "policy = vipa_sim.expert_policy:main",
+        ],
     },
     zip_safe=False,
 )

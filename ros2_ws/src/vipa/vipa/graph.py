@@ -12,6 +12,8 @@ from vipa.lab import LabConfig, load_lab
 from vipa.policy_options import policy_options_text, read_policy_options
 
 Parameter = bool | int | float | str | list[str]
+EXPERT = "expert"
+"""The policy that solves the simulated laboratory's tasks from the world's state."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,7 @@ class GraphArguments:
     policy_options: str = ""  # of its configuration: a JSON object, or the path of a YAML or JSON file
     console: bool = False
     record: bool = False
+    recordings: str = ""  # folder of the recorder's episodes; empty: recordings/ in the repository
     use_sim_time: bool | None = None  # None: as the laboratory says
     task: str = "reach"
     seed: int = 0
@@ -58,16 +61,16 @@ def describe(arguments: GraphArguments) -> tuple[NodeDescription, ...]:
     Every node gets the parameters ``lab`` and ``use_sim_time``.
 
     Raises:
-        ConfigurationError: the laboratory's YAML or the policy's options cannot be used, two nodes have the same name,
-            or the installation has no such optional node.
+        ConfigurationError: the laboratory's YAML or the policy's options cannot be used, the expert is asked for in a
+            real laboratory, two nodes have the same name, or the installation has no such optional node.
     """
     lab = load_lab(arguments.lab)
     nodes = [*_laboratory(arguments, lab), *_managed(arguments, lab)]
     nodes.append(_supervisor(nodes[1:] if lab.simulated else nodes))
     if arguments.record:
-        nodes.append(_optional("recorder", "record"))
+        nodes.append(_recorder({"recordings": arguments.recordings}))
     if arguments.console:
-        nodes.append(_optional("console", "console"))
+        nodes.append(_optional("console", "console", nice=5))
     nodes += arguments.extra
     names = [node.full_name for node in nodes]
     if len(set(names)) < len(names):
@@ -90,6 +93,15 @@ def monitor_node(duration_s: float, output: str, images: bool = False) -> NodeDe
 def trial_node(parameters: Mapping[str, Parameter]) -> NodeDescription:
     """Runs a trial with the given parameters of ``vipa.nodes.trial``, then ends."""
     return _node("trial", parameters=parameters, respawn=False, ends_graph=True)
+
+
+def recorder_beside(lab: str, recordings: str = "") -> NodeDescription:
+    """The recorder for a graph that runs already.
+
+    Raises:
+        ConfigurationError: the laboratory's YAML cannot be used.
+    """
+    return _recorder({"lab": lab, "use_sim_time": load_lab(lab).simulated, "recordings": recordings})
 
 
 def _laboratory(arguments: GraphArguments, lab: LabConfig) -> list[NodeDescription]:
@@ -127,18 +139,30 @@ def _managed(arguments: GraphArguments, lab: LabConfig) -> list[NodeDescription]
         )
         for name in lab.cameras
     ]
-    policy: dict[str, Parameter] = {
-        "policy": arguments.policy,
-        "policy_options": policy_options_text(read_policy_options(arguments.policy_options)),
-        "instruction": arguments.instruction,
-    }
     return [
         *cameras,
         _node("arm", respawn_delay_s=2.0),
         _node("hand"),
-        _node("policy", parameters=policy, nice=-10),
+        _policy(arguments, lab),
         _node("controller"),
     ]
+
+
+def _policy(arguments: GraphArguments, lab: LabConfig) -> NodeDescription:
+    parameters: dict[str, Parameter] = {
+        "policy": arguments.policy,
+        "policy_options": policy_options_text(read_policy_options(arguments.policy_options)),
+        "instruction": arguments.instruction,
+    }
+    if arguments.policy != EXPERT:
+        return _node("policy", parameters=parameters, nice=-10)
+    if not lab.simulated:
+        raise ConfigurationError(
+            f"policy: the {EXPERT} sees the world's state and exists in the simulated laboratory only; "
+            f"laboratory {arguments.lab} is real"
+        )
+    parameters["task"] = arguments.task
+    return NodeDescription("policy", "vipa_sim", "policy", "vipa_sim.expert_policy", parameters=parameters, nice=-10)
 
 
 def _supervisor(managed: list[NodeDescription]) -> NodeDescription:
@@ -146,8 +170,15 @@ def _supervisor(managed: list[NodeDescription]) -> NodeDescription:
     return _node("supervisor", parameters={"nodes": names, "namespaces": namespaces})
 
 
-def _optional(name: str, argument: str) -> NodeDescription:
-    node = _node(name, nice=5)
+def _recorder(parameters: Mapping[str, Parameter]) -> NodeDescription:
+    # After the chain from a frame to the motors, which has real-time priorities, and before everything that can wait.
+    return _optional("recorder", "record", parameters, nice=-5)
+
+
+def _optional(
+    name: str, argument: str, parameters: Mapping[str, Parameter] | None = None, nice: int = 0
+) -> NodeDescription:
+    node = _node(name, parameters=parameters, nice=nice)
     if importlib.util.find_spec(node.module) is None:
         raise ConfigurationError(f"{argument}: this installation has no node {node.module}; leave out {argument}")
     return node

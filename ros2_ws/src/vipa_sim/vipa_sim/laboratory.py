@@ -10,6 +10,7 @@ from vipa.lab import LabConfig, split_address
 from vipa.scheduling import WORLD_PRIORITY, request_real_time
 from vipa_sim.control_port import ControlPort
 from vipa_sim.errors import SimulationError
+from vipa_sim.experts.situation import Situation
 from vipa_sim.fci import FciServer
 from vipa_sim.hand_firmware import HandFirmware
 from vipa_sim.hand_server import HandServer
@@ -73,6 +74,7 @@ class Laboratory:
         self._calls: queue.SimpleQueue[tuple[Callable[[], Any], queue.SimpleQueue[Any]]] = queue.SimpleQueue()
         now_ns = self.world.time_ns
         self._next_hand = self._next_call = self._next_clock = now_ns
+        self._episode = 0  # how often the scene was reset
         self._closed = False
 
     def run(self) -> None:
@@ -160,6 +162,7 @@ class Laboratory:
             "status": in_world(self._status),
             "reset": in_world(self._reset),
             "judge": in_world(self._judge),
+            "situation": in_world(self._situation),
             "statistics": lambda: {
                 "fci": fci.statistics(),
                 "exposures": {n: c.exposures for n, c in self._cameras.items()},
@@ -199,7 +202,7 @@ class Laboratory:
                 f"this laboratory was started with task {self._config.task}; start one with task {task}"
             )
         self.world.reset(int(seed), variant)
-        self.fci.hold_here()
+        self._episode += 1
         return {
             "task": task,
             "instruction": self.scene.instruction,
@@ -209,3 +212,6 @@ class Laboratory:
 
     def _judge(self) -> dict[str, Any]:
         return {"done": [bool(d) for d in self.scene.judge(self.world)], "time_ns": self.world.time_ns}
+
+    def _situation(self) -> dict[str, Any]:
+        return {**Situation.of(self.world).as_mapping(), "episode": self._episode}

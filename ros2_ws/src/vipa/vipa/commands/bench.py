@@ -3,6 +3,7 @@
 import argparse
 import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vipa.benchmarks.loop import LOOP_BOUNDS, SIMULATED_SMOKE_BOUNDS, SMOKE_BOUNDS
@@ -36,6 +37,13 @@ def add_parser(subparsers: "Subparsers") -> argparse.ArgumentParser:
     policy = add_command(benchmarks, "policy", summary, "vipa bench policy --json -")
     policy.add_argument("--quick", action="store_true", help="a few rounds, without the preset 2b")
     policy.set_defaults(benchmark=run_policy)
+    summary = "Measure the recorder: drops, share of a core, what a kill costs; without ROS, from a synthetic source"
+    record = add_command(benchmarks, "record", summary, "vipa bench record --json -")
+    record.add_argument("--seconds", type=seconds, default=30.0, help="of sustained recording (default: 30)")
+    record.add_argument("--kills", type=int, default=3, metavar="N", help="recordings that are killed (default: 3)")
+    record.add_argument("--seed", type=int, default=0, help="of the moments of the kills (default: 0)")
+    record.add_argument("--folder", type=Path, help="on the disk that is measured (default: the temporary folder)")
+    record.set_defaults(benchmark=run_record)
     return parser
 
 
@@ -78,6 +86,21 @@ def run_policy(options: argparse.Namespace) -> int:
         raise ConfigurationError(f"bench policy: the package {error.name} is missing; pip install '.[train]'") from None
     config = PolicyBenchmarkConfig(large=None, rounds=5) if options.quick else PolicyBenchmarkConfig()
     return _report(run_policy_benchmark(config, say), options)
+
+
+def run_record(options: argparse.Namespace) -> int:
+    """Run ``vipa bench record``."""
+    try:
+        from vipa.benchmarks.record import RecordConfig, run_record_benchmark
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            f"bench record: the package {error.name} is missing; pip install '.[record]'"
+        ) from None
+    try:
+        config = RecordConfig(seconds=options.seconds, kills=options.kills, seed=options.seed)
+    except ValueError as error:
+        raise ConfigurationError(f"bench record: {error}") from None
+    return _report(run_record_benchmark(config, options.folder, say), options)
 
 
 def _report(result: Result, options: argparse.Namespace) -> int:

@@ -14,6 +14,7 @@ from vipa.graph import GraphArguments, monitor_node
 from vipa.lab import load_lab
 from vipa.policy_options import options_from_pairs, policy_options_text
 from vipa.result import Bound, Result
+from vipa.trials.referee import OPERATOR_TASKS
 
 
 def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
@@ -23,6 +24,7 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     add_graph_options(parser)
     parser.add_argument("--console", action="store_true", help="with the operator's web page")
     parser.add_argument("--record", action="store_true", help="with the recorder")
+    parser.add_argument("--recordings", default="", metavar="FOLDER", help="of episodes (default: recordings/)")
     parser.add_argument(
         "--smoke",
         type=seconds,
@@ -39,7 +41,7 @@ def add_graph_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--task", default="reach", help="scene of the simulated laboratory (default: reach)")
     parser.add_argument("--seed", type=int, default=0, help="of the simulated scene (default: 0)")
     parser.add_argument("--instruction", default="", help="what the policy is told to do")
-    parser.add_argument("--domain", type=_domain, metavar="ID", help="ROS domain (default: ROS_DOMAIN_ID, else 0)")
+    parser.add_argument("--domain", type=domain, metavar="ID", help="ROS domain (default: ROS_DOMAIN_ID, else 0)")
     parser.add_argument("--logs", type=Path, metavar="FOLDER", help="where logs go (default: logs/ in the repository)")
 
 
@@ -55,6 +57,10 @@ def add_policy_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+MODELS = ("vipa", "remote")
+"""Policies that do nothing without an instruction."""
+
+
 def graph_arguments(options: argparse.Namespace) -> GraphArguments:
     """The graph that the options of ``add_graph_options`` ask for."""
     return GraphArguments(
@@ -63,8 +69,15 @@ def graph_arguments(options: argparse.Namespace) -> GraphArguments:
         policy_options=policy_options_text(options_from_pairs(options.policy_option)),
         task=options.task,
         seed=options.seed,
-        instruction=options.instruction,
+        instruction=options.instruction or _usual_instruction(options.lab, options.policy, options.task),
     )
+
+
+def _usual_instruction(lab: str, policy: str, task: str) -> str:
+    """What a model is told where nothing is said: in the simulated laboratory the task's instruction, else nothing."""
+    if policy not in MODELS or task not in OPERATOR_TASKS or not load_lab(lab).simulated:
+        return ""
+    return OPERATOR_TASKS[task].instruction
 
 
 def log_folder(options: argparse.Namespace) -> Path:
@@ -74,7 +87,9 @@ def log_folder(options: argparse.Namespace) -> Path:
 
 def run(options: argparse.Namespace) -> int:
     """Run the subcommand."""
-    arguments = replace(graph_arguments(options), console=options.console, record=options.record)
+    arguments = replace(
+        graph_arguments(options), console=options.console, record=options.record, recordings=options.recordings
+    )
     folder = log_folder(options)
     measured = folder / "monitor.json"
     if options.smoke is not None:
@@ -116,7 +131,8 @@ def seconds(text: str) -> float:
     return value
 
 
-def _domain(text: str) -> int:
+def domain(text: str) -> int:
+    """A ROS domain on the command line."""
     if not text.isdigit() or int(text) > 232:
         raise argparse.ArgumentTypeError(f"{text} is not a ROS domain (0 to 232)")
     return int(text)

@@ -31,7 +31,7 @@ FINGERS = np.array([0.067, -0.020])
 """m from the end effector to the middle of the straight fingers, in the base frame with the hand straight down."""
 REACH = 0.062  # m that straight fingers reach below the end effector
 FORWARDS = np.array([1.0, 0.0, 0.0])
-PUSH = 0.025  # m from behind the bar to where straight fingers meet the drawer's front
+PUSH = 0.017  # m that the fingers go further than the drawer's travel: 1 cm stays open, or the hand meets the cabinet
 STRAIGHT = np.array([1.0, 1.0, 1.0, 1.0, 1.0, 1.0])
 BENT = np.array([0.9, 0.9, 0.9, 0.9, 1.0, 1.0])
 HOVER = 0.12  # m
