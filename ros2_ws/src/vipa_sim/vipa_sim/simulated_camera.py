@@ -24,7 +24,7 @@ FAULTS = ("freeze", "drop", "duplicate", "disconnect", "restore")
 START_TIME_OUT_S = 60.0
 DRAW_TIME_OUT_S = 10.0
 TRANSFER_TIME_OUT_S = 0.2  # a camera process that hangs does not stop the world for longer
-READOUT_NS = 18_000_000  # of simulated time, from the exposure until librealsense has the frame
+READOUT_NS = 20_000_000  # of simulated time, from the exposure until librealsense has the frame
 
 
 class SimulatedCamera:

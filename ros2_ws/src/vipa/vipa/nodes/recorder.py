@@ -88,12 +88,12 @@ class RecorderNode(ManagedNode):
         recorder = self._recorder
         if recorder is None:
             return
-        now_ns = self.clock.now_ns()
+        wall, now_ns = time.monotonic(), self.clock.now_ns()
         for topic, subscription in self._subscriptions_raw.items():
             if recorder.recording or topic.latched:
                 for payload in self._take_raw(subscription):
                     recorder.put(topic, payload, now_ns)
-        recorder.step(now_ns)
+        recorder.step(now_ns, wall)
         self._tell(recorder)
 
     def deactivate(self) -> None:

@@ -153,13 +153,18 @@ class Recorder:
         self._store.discard(name)
         return name
 
-    def step(self, time_ns: int) -> None:
-        """Watch over the running episode; call at least ten times a second."""
+    def step(self, time_ns: int, wall: float | None = None) -> None:
+        """Watch over the running episode; call at least ten times a second.
+
+        Args:
+            time_ns: ROS time.
+            wall: the steady clock when ROS time was read, s; None: this moment.
+        """
         writer = self._writer
         if writer is None:
             return
         self._time_ns, before = time_ns, self._time_ns
-        jump = self._clock.check(time_ns, time.monotonic())
+        jump = self._clock.check(time_ns, time.monotonic() if wall is None else wall)
         if jump:
             self._emit("warning", f"ROS time jumped by {jump:+.1f} s, from {before} to {time_ns} ns", time_ns)
             self._streams.begin(time_ns)

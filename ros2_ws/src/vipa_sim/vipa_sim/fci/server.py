@@ -73,7 +73,7 @@ class FciServer:
         *,
         strict: bool = True,
         elastic_s: float = 0.2,
-        catch_up_s: float = 0.05,
+        catch_up_s: float = 0.2,
         server_version: int = SERVER_VERSION,
         after_step: Callable[[], None] | None = None,
         real_time: bool = True,
