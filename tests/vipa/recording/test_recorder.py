@@ -235,6 +235,15 @@ def test_a_jump_of_the_clock_is_reported_and_everything_is_kept(tmp_path, record
     assert len(decoded(file_of(tmp_path))) == episode.messages
 
 
+def test_a_thread_that_was_held_up_is_not_taken_for_a_clock_that_jumped(recorder):
+    recorder.start("", START_NS)
+    recorder.step(START_NS, 100.0)
+    recorder.step(START_NS + 5 * NS, 105.0)
+    assert "jumped" not in " ".join(recorder.status().warnings)
+    recorder.step(START_NS + 10 * NS, 105.5)
+    assert "ROS time jumped by +4.5 s" in " ".join(recorder.status().warnings)
+
+
 def test_a_disk_that_is_too_slow_drops_images_first_and_counts_them(tmp_path, robot, monkeypatch):
     one = len(next(s.payload for s in samples(robot, 0.1) if "color" in s.topic.name))
     recorder = new_recorder(tmp_path, robot, queue_size=3 * one, chunk_period=0.02)
