@@ -3,12 +3,14 @@
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+HAND_NAMES = ("hand_little", "hand_ring", "hand_middle", "hand_index", "hand_thumb_bend", "hand_thumb_rotate")
+"""Of an action and of proprioception; 0 closed, 1 open."""
 ACTION_NAMES = (
-    *(f"translation_{axis}" for axis in "xyz"),
-    *(f"rotation_{axis}" for axis in "xyz"),
-    *("hand_little", "hand_ring", "hand_middle", "hand_index", "hand_thumb_bend", "hand_thumb_rotate"),
+    *("translation_x", "translation_y", "translation_z"),  # from the reference position, base frame, m
+    *("rotation_x", "rotation_y", "rotation_z"),  # vector from the reference orientation, base frame, rad
+    *HAND_NAMES,
 )
-"""What each of the 12 numbers of an action is (see ``policy.ACTION_DIMENSION``)."""
+"""The 12 dimensions of an action (see ``policy.ACTION_DIMENSION``)."""
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from vipa_inference.config import VipaVlaConfig
+from vipa_inference.description import HAND_NAMES
 from vipa_inference.observation_checks import check_image, check_observation
 from vipa_inference.policy import ACTION_DIMENSION, CommittedPlan, Observation, PolicyError
 from vipa_inference.real_time_chunking import interpolate
@@ -23,8 +24,6 @@ Array = NDArray[np.float64]
 Image = NDArray[np.uint8]  # (height, width, 3) RGB
 Pixels = NDArray[np.float32]  # (F, 3, S, S)
 
-HAND_NAMES = ("hand_little", "hand_ring", "hand_middle", "hand_index", "hand_thumb_bend", "hand_thumb_rotate")
-"""Of both vectors; 0 closed, 1 open."""
 PROPRIOCEPTION_NAMES = (
     *("x", "y", "z"),  # end effector in the base frame, m
     *("rotation_xx", "rotation_yx", "rotation_zx"),  # its x axis in the base frame
@@ -33,12 +32,6 @@ PROPRIOCEPTION_NAMES = (
     *HAND_NAMES,
 )
 """The 22 dimensions of proprioception."""
-ACTION_NAMES = (
-    *("translation_x", "translation_y", "translation_z"),  # from the reference position, base frame, m
-    *("rotation_x", "rotation_y", "rotation_z"),  # vector from the reference orientation, base frame, rad
-    *HAND_NAMES,
-)
-"""The 12 dimensions of an action."""
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # RGB; what InternVL expects
 SPATIAL_MEAN, SPATIAL_STD = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)  # to [-1, 1]; what CUT3R expects

@@ -18,9 +18,9 @@ from tests.vipa_inference.model.tiny import TINY
 from tests.vipa_inference.test_tokenizers import CONFIG as QWEN
 from tests.vipa_inference.test_tokenizers import IDS, write_tokenizer
 from vipa_inference.config import NANO, PRESETS, PromptConfig, VipaVlaConfig
+from vipa_inference.description import ACTION_NAMES
 from vipa_inference.policy import ActionChunk, CameraView, CommittedPlan, Observation, PolicyError
 from vipa_inference.processing import (
-    ACTION_NAMES,
     PADDING_ID,
     PROPRIOCEPTION_NAMES,
     Processor,

@@ -131,8 +131,7 @@ class PutThreeObj(VariedScene):
         self._inside = {fruit: self.size_geoms(world, fruit) for fruit in FRUITS}
         for condition in self._conditions.values():
             condition.reset()
-        if world.touches(world.robot_geoms, ~world.robot_geoms):
-            raise SimulationError(f"task {self.name}: the robot stands where things go; move it to its home pose first")
+        self.refuse_robot_in_the_way(world)
 
     def update(self, world: "World") -> None:
         """Judge the drawer and each fruit."""

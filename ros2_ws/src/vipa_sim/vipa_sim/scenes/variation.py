@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from vipa_inference.rotations import matrix_from_rotation_vector
 from vipa_sim.engine import Body, Geom, Model, Spec, mujoco
+from vipa_sim.errors import SimulationError
 from vipa_sim.robot_model import ENVIRONMENT_BIT
 from vipa_sim.scenes.base import CAMERA_POSES, CAMERAS, Scene
 
@@ -26,9 +27,6 @@ _DISTRACTORS = ("mug", "block", "ball")
 _DISTRACTOR_HEIGHTS = (0.04, 0.025, 0.03)  # m, of the origins above the table
 _INSIDE_THE_PEDESTAL = (-0.04, 0.0, -0.40)
 """Where things are that an episode does not show: in no picture, and not in the way of anything."""
-_UNWORN = "episode"
-"""A material that nothing wears. Its colour tells how the cameras stand, because renderers draw what stands still anew
-only when a colour has changed."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +69,6 @@ class VariedScene(Scene):
 
     def add_objects(self, spec: Spec) -> None:
         """Add the distractors and the scene's own things."""
-        spec.add_material(name=_UNWORN)
         self._add_distractors(spec)
         self.add_things(spec)
 
@@ -104,6 +101,15 @@ class VariedScene(Scene):
         """What else an expert knows, by name."""
         del world
         return {}
+
+    def refuse_robot_in_the_way(self, world: "World") -> None:
+        """Call it once everything is placed.
+
+        Raises:
+            SimulationError: the robot touches something.
+        """
+        if world.touches(world.robot_geoms, ~world.robot_geoms):
+            raise SimulationError(f"task {self.name}: the robot stands where things go; move it to its home pose first")
 
     def show_size(self, model: Model, name: str) -> None:
         """Of the sizes of a thing (see ``add_sizes``) let only this episode's be seen and felt."""
@@ -143,7 +149,7 @@ class VariedScene(Scene):
 
     def _shift_cameras(self, world: "World", looks: np.random.Generator) -> None:
         """Move each camera and turn it about itself; the poses that it is calibrated to stay those of the model."""
-        config, shifts = self.variation, np.zeros(3)
+        config = self.variation
         for camera in CAMERAS:
             shift = _in_ball(looks, config.camera_shift)
             turn = _in_ball(looks, np.radians(config.camera_turn_deg))
@@ -152,8 +158,6 @@ class VariedScene(Scene):
             rotation = matrix_from_rotation_vector(turn)
             mujoco.mju_mat2Quat(quaternion, rotation.ravel())
             world.place_mocap(f"{camera}_mount", centre - rotation @ centre + shift, quaternion)
-            shifts += shift
-        world.model.mat_rgba[world.model.material(_UNWORN).id, :3] = shifts
 
     def _light(self, world: "World", looks: np.random.Generator) -> None:
         """Move the lamp and change its colour, which for matt things is the same as to change all of theirs."""

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vipa_sim.engine import Spec, mujoco
-from vipa_sim.errors import SimulationError
 from vipa_sim.robot_model import ENVIRONMENT_BIT
 from vipa_sim.scenes.judging import Lasting
 from vipa_sim.scenes.variation import AddGeom, VariedScene, add_sizes, set_inertia
@@ -158,8 +157,7 @@ class WaterPlant(VariedScene):
         self._can = self.size_geoms(world, "can")
         for condition in self._conditions.values():
             condition.reset()
-        if world.touches(world.robot_geoms, ~world.robot_geoms):
-            raise SimulationError(f"task {self.name}: the robot stands where things go; move it to its home pose first")
+        self.refuse_robot_in_the_way(world)
 
     def update(self, world: "World") -> None:
         """Judge whether the can is held, aimed and used."""

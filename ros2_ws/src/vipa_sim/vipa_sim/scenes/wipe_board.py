@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vipa_sim.engine import Spec, mujoco
-from vipa_sim.errors import SimulationError
 from vipa_sim.hand_model import HAND_PREFIX
 from vipa_sim.robot_model import ENVIRONMENT_BIT
 from vipa_sim.scenes.judging import Lasting
@@ -174,8 +173,7 @@ class WipeBoard(VariedScene):
         self._thumb = np.array([name.startswith(f"{HAND_PREFIX}thumb") for name in names])
         self._fingers = world.hand_geoms & ~self._thumb
         self._fingers[[names.index(f"{HAND_PREFIX}{part}") for part in ("palm", "wrist")]] = False
-        if world.touches(world.robot_geoms, ~world.robot_geoms):
-            raise SimulationError(f"task {self.name}: the robot stands where things go; move it to its home pose first")
+        self.refuse_robot_in_the_way(world)
 
     def update(self, world: "World") -> None:
         """Let the cloth stick to the hand that grips it and erase what it is pressed on; judge."""
