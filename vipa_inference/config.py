@@ -222,6 +222,8 @@ def internvl_config(config: VipaVlaConfig) -> Any:
     """The transformers configuration of the InternVL part.
 
     The text part is Qwen3 (transformers' default for InternVL is Qwen2); the attention of the vision tower has a bias.
+    Weights that are not loaded begin with the standard deviation 1 / sqrt(width), which at 2048 is the usual 0.02: with
+    0.02 in narrow layers what the images say is lost on the way to the action queries.
     """
     from transformers import InternVLConfig
 
@@ -235,6 +237,7 @@ def internvl_config(config: VipaVlaConfig) -> Any:
             "num_attention_heads": semantic.heads,
             "intermediate_size": semantic.feed_forward,
             "attention_bias": True,
+            "initializer_range": semantic.width**-0.5,
         },
         text_config={
             "model_type": "qwen3",
@@ -246,6 +249,7 @@ def internvl_config(config: VipaVlaConfig) -> Any:
             "intermediate_size": language.feed_forward,
             "vocab_size": language.vocabulary,
             "rms_norm_eps": language.norm_epsilon,
+            "initializer_range": language.width**-0.5,
             "rope_parameters": {"rope_type": "default", "rope_theta": language.rope_theta},
             "tie_word_embeddings": True,
         },

@@ -4,7 +4,13 @@ import torch
 from torch import Tensor, nn
 
 from vipa_inference.config import ActionHeadConfig
-from vipa_inference.model.attention import Attention, feed_forward, sinusoidal_embedding
+from vipa_inference.model.attention import (
+    Attention,
+    feed_forward,
+    initialise_linear_layers,
+    sinusoidal_embedding,
+    sinusoidal_positions,
+)
 
 TIME_FEATURES = 256  # sines and cosines of the flow time
 
@@ -30,15 +36,16 @@ class ActionHead(nn.Module):
             nn.Linear(config.proprioception_dimension, config.width), nn.SiLU(), nn.Linear(config.width, config.width)
         )
         self.action_encoder = nn.Linear(config.action_dimension, config.width)
-        self.position = nn.Parameter(torch.randn(1, 1 + config.horizon, config.width) * 0.02)
+        self.position = nn.Parameter(sinusoidal_positions(1 + config.horizon, config.width)[None])
         self.time_encoder = nn.Sequential(
             nn.Linear(256, config.width), nn.SiLU(), nn.Linear(config.width, config.width)
         )
         self.context_norm = nn.LayerNorm(context_width)
         self.blocks = nn.ModuleList([Block(config, context_width) for _ in range(config.layers)])
         self.final_norm = nn.LayerNorm(config.width, elementwise_affine=False)
-        self.final_modulation = _zero_linear(config.width, 2 * config.width)
-        self.action_decoder = _zero_linear(config.width, config.action_dimension)
+        self.final_modulation = nn.Linear(config.width, 2 * config.width)
+        self.action_decoder = nn.Linear(config.width, config.action_dimension)
+        self._initialise()
 
     def keys_values(self, context: Tensor) -> KeysValues:
         """Keys and values of every block for the action queries' hidden states (B, Q, context_width)."""
@@ -127,6 +134,13 @@ class ActionHead(nn.Module):
             times = torch.where(clean, torch.ones_like(times), times)
         return actions + step * self.velocity(actions, times, state, keys_values)
 
+    def _initialise(self) -> None:
+        """Blocks begin as the identity but for the cross-attention, the flow at zero (arXiv 2212.09748, Sec. 3.2)."""
+        initialise_linear_layers(self)
+        modulations = [block.modulation for block in self._blocks()]
+        for layer in (*modulations, self.final_modulation, self.action_decoder):
+            nn.init.zeros_(layer.weight)
+
     def _blocks(self) -> list["Block"]:
         return [block for block in self.blocks if isinstance(block, Block)]
 
@@ -137,7 +151,7 @@ class Block(nn.Module):
     def __init__(self, config: ActionHeadConfig, context_width: int) -> None:
         super().__init__()
         width = config.width
-        self.modulation = _zero_linear(width, 6 * width)
+        self.modulation = nn.Linear(width, 6 * width)
         self.attention_norm = nn.LayerNorm(width, elementwise_affine=False)
         self.attention = Attention(width, config.heads)
         self.cross_norm = nn.LayerNorm(width)
@@ -168,11 +182,3 @@ def sample_prefix_lengths(batch: int, max_prefix: int, generator: torch.Generato
 def _mask(actions: Tensor, length: Tensor) -> Tensor:
     """(B, H) true for the first ``length`` (B,) actions."""
     return torch.arange(actions.shape[1], device=actions.device)[None] < length[:, None]
-
-
-def _zero_linear(inputs: int, outputs: int) -> nn.Linear:
-    """A linear layer that begins at zero, so that a block begins as the identity (arXiv 2212.09748, Sec. 3.2)."""
-    layer = nn.Linear(inputs, outputs)
-    nn.init.zeros_(layer.weight)
-    nn.init.zeros_(layer.bias)
-    return layer

@@ -37,6 +37,19 @@ class Attention(nn.Module):
         return tokens.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
 
+def initialise_linear_layers(module: nn.Module) -> None:
+    """Let every linear layer of a module begin with zero bias and weights that preserve the variance of its inputs."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Linear):
+            nn.init.normal_(layer.weight, std=layer.in_features**-0.5)
+            nn.init.zeros_(layer.bias)
+
+
+def sinusoidal_positions(count: int, width: int) -> Tensor:
+    """Sines and cosines (count, width) of the positions 0 to count - 1, for sequences of up to about 100."""
+    return sinusoidal_embedding(torch.arange(count) / 1000.0, width, max_period=100.0)
+
+
 def feed_forward(width: int, ratio: float, approximate: str = "tanh", outputs: int | None = None) -> nn.Sequential:
     """Two linear layers with a GELU between them; ``approximate="none"`` for the exact one."""
     hidden = int(width * ratio)

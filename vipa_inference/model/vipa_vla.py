@@ -7,9 +7,13 @@ from torch import Tensor, nn
 
 from vipa_inference.config import VipaVlaConfig, internvl_config
 from vipa_inference.model.action_head import ActionHead
+from vipa_inference.model.attention import sinusoidal_positions
 from vipa_inference.model.fusion import Fusion
 from vipa_inference.model.motion_tokens import MotionTokenizer, new_embeddings, padded_vocabulary
 from vipa_inference.model.spatial_encoder import SpatialEncoder
+
+PATCH_POSITION_SCALE = 0.2
+"""Of the sines and cosines with which the vision tower's positions begin: below the patches' own content."""
 
 
 class VipaVla(nn.Module):
@@ -28,6 +32,7 @@ class VipaVla(nn.Module):
 
         self.config = config
         self.internvl: Any = InternVLForConditionalGeneration(internvl_config(config))
+        self._initialise_patch_positions()
         self.spatial_encoder: SpatialEncoder | None = None
         self.fusion: Fusion | None = None
         if config.spatial is not None:
@@ -42,6 +47,15 @@ class VipaVla(nn.Module):
         self.motion_tokens = MotionTokenizer(config.motion, first_id=config.language.vocabulary)
         self.action_queries = nn.Parameter(torch.randn(1, config.action_queries, config.language.width) * 0.02)
         self.action_head = ActionHead(config.action, config.language.width)
+
+    def _initialise_patch_positions(self) -> None:
+        """Half of each position tells the row, half the column; transformers' zeros would hide where a patch lies."""
+        side, width = self.config.semantic.image_size // self.config.semantic.patch_size, self.config.semantic.width
+        codes = sinusoidal_positions(side, width // 2)
+        grid = torch.cat([codes[:, None].expand(-1, side, -1), codes[None].expand(side, -1, -1)], dim=-1)
+        with torch.no_grad():
+            positions = self.internvl.model.vision_tower.embeddings.position_embeddings
+            positions[0, 1:] = PATCH_POSITION_SCALE * grid.flatten(0, 1)
 
     def add_motion_tokens(self) -> None:
         """Extend the vocabulary by the motion tokens (before stage 2); the tie of input and output embedding stays."""
@@ -63,18 +77,43 @@ class VipaVla(nn.Module):
         Returns:
             (B, F, N, D): N tokens per frame, D the width of the language model.
         """
-        batch, frames = semantic_pixels.shape[:2]
+        return self.image_tokens(*self.visual_features(semantic_pixels, spatial_pixels))
+
+    def visual_features(
+        self, semantic_pixels: Tensor, spatial_pixels: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """What the two encoders see; where they are frozen it may be computed once and kept.
+
+        Args:
+            semantic_pixels: (B, F, 3, S, S), as for ``encode_images``.
+            spatial_pixels: (B, F, 3, R, R).
+
+        Returns:
+            Semantic features (B, F, N_v, d_v), and spatial features (B, F, N_s, d_s) or None without such an encoder.
+
+        Raises:
+            ValueError: the model has a spatial encoder, but there are no pixels for it.
+        """
+        vision_tower = self.internvl.model.vision_tower
+        semantic = vision_tower(pixel_values=semantic_pixels.flatten(0, 1)).last_hidden_state[:, 1:]
+        semantic = semantic.unflatten(0, semantic_pixels.shape[:2])
+        if self.spatial_encoder is None:
+            return semantic, None
+        if spatial_pixels is None:
+            raise ValueError("spatial_pixels: missing, but the model has a spatial encoder")
+        return semantic, self.spatial_encoder.features(spatial_pixels)
+
+    def image_tokens(self, semantic: Tensor, spatial: Tensor | None) -> Tensor:
+        """Image tokens (B, F, N, D) of what ``visual_features`` returned: fused, shuffled and projected."""
         model = self.internvl.model
-        features = model.vision_tower(pixel_values=semantic_pixels.flatten(0, 1)).last_hidden_state[:, 1:]
-        if self.spatial_encoder is not None and self.fusion is not None:
-            if spatial_pixels is None:
-                raise ValueError("spatial_pixels: missing, but the model has a spatial encoder")
-            features = self.fusion(features, self.spatial_encoder.features(spatial_pixels).flatten(0, 1))
+        features = semantic.flatten(0, 1)
+        if self.fusion is not None and spatial is not None:
+            features = self.fusion(features, spatial.flatten(0, 1))
         side = self.config.semantic.image_size // self.config.semantic.patch_size
         grid = features.unflatten(1, (side, side))
         shuffled = model.pixel_shuffle(grid, scale_factor=self.config.semantic.downsample_ratio)
         tokens = model.multi_modal_projector(shuffled.flatten(1, 2))
-        return tokens.unflatten(0, (batch, frames))
+        return tokens.unflatten(0, semantic.shape[:2])
 
     def embed(self, input_ids: Tensor, image_tokens: Tensor) -> Tensor:
         """Input embeddings (B, L, D) of a prompt (B, L) whose image placeholders take the image tokens (B, F, N, D)."""
@@ -107,14 +146,39 @@ class VipaVla(nn.Module):
         return self.internvl.lm_head(hidden)
 
     def action_loss(
-        self, batch: dict[str, Tensor], actions: Tensor, weight: Tensor, prefix: Tensor | None = None
+        self,
+        batch: dict[str, Tensor],
+        actions: Tensor,
+        weight: Tensor,
+        prefix: Tensor | None = None,
+        draws: int = 1,
     ) -> Tensor:
-        """Flow-matching loss of stage 3; ``batch`` holds the tensors that ``processing`` makes of observations."""
-        return self.action_head.loss(actions, batch["proprioception"], self.condition(batch), weight, prefix)
+        """Flow-matching loss of stage 3.
+
+        Args:
+            batch: as for ``condition``.
+            actions: normalised actions (B, H, A).
+            weight: (B, H) 1 for actions that count, 0 for padding.
+            prefix: (draws * B,) number of leading actions given clean; None: none are.
+            draws: of noise and flow time for each observation; all but the head is computed once for all of them.
+        """
+        actions, state, context, weight = (
+            value.repeat(draws, *[1] * (value.dim() - 1))
+            for value in (actions, batch["proprioception"], self.condition(batch), weight)
+        )
+        return self.action_head.loss(actions, state, context, weight, prefix)
 
     def condition(self, batch: dict[str, Tensor]) -> Tensor:
-        """h_cond (B, Q, D) of a batch of processed observations."""
-        image_tokens = self.encode_images(batch["semantic_pixels"], batch.get("spatial_pixels"))
+        """h_cond (B, Q, D) of a batch of processed observations.
+
+        Args:
+            batch: the tensors that ``processing`` makes of observations; ``semantic_features`` and
+                ``spatial_features`` from ``visual_features`` may stand for the pixels.
+        """
+        if "semantic_features" in batch:
+            image_tokens = self.image_tokens(batch["semantic_features"], batch.get("spatial_features"))
+        else:
+            image_tokens = self.encode_images(batch["semantic_pixels"], batch.get("spatial_pixels"))
         return self.prefill(batch["input_ids"], batch["attention_mask"], image_tokens)
 
     @torch.no_grad()
