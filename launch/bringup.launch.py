@@ -1,91 +1,11 @@
 """Start the laboratory, if it is simulated, and the whole graph: ros2 launch vipa bringup.launch.py lab:=simulated"""
 
-from launch import LaunchContext, LaunchDescription
-from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable, Shutdown
-from launch.substitutions import LaunchConfiguration
-from launch_ros.actions import Node
-from launch_ros.parameter_descriptions import ParameterValue
+from launch import LaunchDescription
 
-from vipa.environment import FAST_DDS_PROFILE
-from vipa.errors import ConfigurationError
-from vipa.graph import GraphArguments, NodeDescription, Parameter, describe
-
-ARGUMENTS = (
-    ("lab", "simulated", "a shipped laboratory, or the path of a YAML file"),
-    ("policy", "scripted", "which policy decides on actions"),
-    ("policy_options", "", "of its configuration: a JSON object, or the path of a YAML or JSON file"),
-    ("console", "false", "with the operator's web page"),
-    ("record", "false", "with the recorder"),
-    ("recordings", "", "folder of the episodes; empty: recordings/ in the repository"),
-    ("use_sim_time", "", "true or false; empty: as the laboratory says"),
-    ("task", "reach", "scene of the simulated laboratory"),
-    ("seed", "0", "of the simulated scene"),
-    ("instruction", "", "what the policy is told to do"),
-)
+from vipa.graph import describe
+from vipa.ros_launch import GRAPH_ARGUMENTS, graph_arguments, launch_description
 
 
 def generate_launch_description() -> LaunchDescription:
     """Called by ROS 2 launch."""
-    return LaunchDescription(
-        [
-            SetEnvironmentVariable("RMW_IMPLEMENTATION", "rmw_fastrtps_cpp"),
-            SetEnvironmentVariable("FASTRTPS_DEFAULT_PROFILES_FILE", str(FAST_DDS_PROFILE)),
-            SetEnvironmentVariable("OMP_NUM_THREADS", "1"),
-            SetEnvironmentVariable("MUJOCO_GL", "egl"),
-            *(DeclareLaunchArgument(name, default_value=value, description=text) for name, value, text in ARGUMENTS),
-            OpaqueFunction(function=start_nodes),
-        ]
-    )
-
-
-def start_nodes(context: LaunchContext) -> list[Node]:
-    """The nodes of ``vipa.graph`` for the arguments of this launch."""
-    given = {name: LaunchConfiguration(name).perform(context) for name, _, _ in ARGUMENTS}
-    arguments = GraphArguments(
-        lab=given["lab"],
-        policy=given["policy"],
-        policy_options=given["policy_options"],
-        console=_is_true("console", given["console"]),
-        record=_is_true("record", given["record"]),
-        recordings=given["recordings"],
-        use_sim_time=_is_true("use_sim_time", given["use_sim_time"]) if given["use_sim_time"] else None,
-        task=given["task"],
-        seed=_integer("seed", given["seed"]),
-        instruction=given["instruction"],
-    )
-    return [_to_launch(node) for node in describe(arguments)]
-
-
-def _to_launch(node: NodeDescription) -> Node:
-    return Node(
-        package=node.package,
-        executable=node.executable,
-        name=node.name,
-        namespace=node.namespace,
-        parameters=[{name: _parameter(value) for name, value in node.parameters.items()}],
-        remappings=list(node.remappings),
-        respawn=node.respawn,
-        respawn_delay=node.respawn_delay_s,
-        prefix=f"nice -n {node.nice}" if node.nice else None,
-        on_exit=Shutdown(reason=f"{node.full_name} ended") if node.ends_graph else None,
-        output="both",
-    )
-
-
-def _parameter(value: Parameter) -> Parameter | ParameterValue:
-    """Text as text: launch would read it as YAML."""
-    return ParameterValue(value, value_type=str) if isinstance(value, str) else value
-
-
-def _is_true(name: str, text: str) -> bool:
-    values = {"true": True, "1": True, "false": False, "0": False}
-    if text.lower() not in values:
-        raise ConfigurationError(f"{name}: expected true or false, found {text!r}")
-    return values[text.lower()]
-
-
-def _integer(name: str, text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise ConfigurationError(f"{name}: expected a whole number, found {text!r}") from None
+    return launch_description(GRAPH_ARGUMENTS, lambda given: describe(graph_arguments(given)))

@@ -1,14 +1,15 @@
-"""The launch file gives the same graph as the description, with the genuine ROS 2 launch."""
+"""The launch files give the same graphs as the description, with the genuine ROS 2 launch."""
 
 import importlib.util
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from vipa.graph import GraphArguments, describe
+from vipa.graph import GraphArguments, NodeDescription, describe, recorder_beside, trial_node
 
-LAUNCH_FILE = Path(__file__).resolve().parents[2] / "launch" / "bringup.launch.py"
+LAUNCH_FILES = Path(__file__).resolve().parents[2] / "launch"
 
 
 def _is_regular_package(name: str) -> bool:
@@ -23,7 +24,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def launched(**given: str) -> list[dict[str, Any]]:
+def launched(name: str, **given: str) -> list[dict[str, Any]]:
     """What the launch file would start."""
     import launch
     from launch.launch_description_sources import PythonLaunchDescriptionSource
@@ -33,7 +34,7 @@ def launched(**given: str) -> list[dict[str, Any]]:
 
     context = launch.LaunchContext()
     context.launch_configurations.update(given)
-    description = PythonLaunchDescriptionSource(str(LAUNCH_FILE)).get_launch_description(context)
+    description = PythonLaunchDescriptionSource(str(LAUNCH_FILES / f"{name}.launch.py")).get_launch_description(context)
     found: list[dict[str, Any]] = []
     waiting: list[Any] = list(description.entities)
     while waiting:
@@ -80,7 +81,34 @@ def launched(**given: str) -> list[dict[str, Any]]:
     ],
 )
 def test_the_launch_file_starts_the_described_graph(given: dict[str, str], arguments: GraphArguments) -> None:
-    expected = [
+    assert launched("bringup", **given) == as_launched(describe(arguments))
+
+
+def test_trials_are_the_graph_with_a_trial_node(tmp_path: Path) -> None:
+    log = str(tmp_path / "trials.jsonl")
+    trial = trial_node(
+        {
+            "task": "water_plant",
+            "instruction": "",
+            "variant": "lighting",
+            "policy": "expert",
+            "seed": 4,
+            "trials": 2,
+            "log": log,
+        }
+    )
+    graph = GraphArguments(policy="expert", task="water_plant", seed=4, instruction="hold", extra=(trial,))
+    given = {"policy": "expert", "task": "water_plant", "seed": "4", "variant": "lighting", "trials": "2", "log": log}
+    assert launched("trial", **given) == as_launched(describe(graph))
+
+
+def test_the_recorder_runs_beside_a_graph() -> None:
+    assert launched("record", recordings="/tmp/r") == as_launched([recorder_beside("simulated", "/tmp/r")])
+
+
+def as_launched(nodes: Iterable[NodeDescription]) -> list[dict[str, Any]]:
+    """What ``launched`` gives for these nodes."""
+    return [
         {
             "package": node.package,
             "executable": node.executable,
@@ -90,6 +118,5 @@ def test_the_launch_file_starts_the_described_graph(given: dict[str, str], argum
             "respawn": node.respawn,
             "respawn_delay": node.respawn_delay_s,
         }
-        for node in describe(arguments)
+        for node in nodes
     ]
-    assert launched(**given) == expected

@@ -183,6 +183,25 @@ def test_trials_without_a_plan_work_as_before(graph, tmp_path, capsys):
     assert (tmp_path / "report.html").read_text().startswith("<!DOCTYPE html>")
 
 
+def test_rollouts_in_the_environment_need_no_graph(graph, tmp_path, capsys):
+    """The genuine simulation, in its own process; running it again adds nothing."""
+    arguments = ["--policy", "expert", "--task", "water_plant", "--variants", "seen,lighting", "--seed", "1000"]
+    arguments += ["--n", "1", "--log", str(tmp_path / "log.jsonl")]
+    for _ in range(2):
+        code, result = vipa(tmp_path, *arguments)
+        assert (code, result["figures"]["trials"]) == (0, 2)
+    tasks = result["details"]["report"]["tasks"]
+    assert [(task["variant"], task["whole_task"]["value"]) for task in tasks] == [("seen", 1.0), ("lighting", 1.0)]
+    assert "water_plant (lighting, water_plant@" in capsys.readouterr().out
+    assert graph.started == []
+
+
+def test_rollouts_that_cannot_be_run_fail(graph, tmp_path, capfd):
+    code, _ = vipa(tmp_path, "--policy", "expert", "--task", "juggle", "--n", "1")
+    assert code == 1
+    assert "juggle" in capfd.readouterr().err
+
+
 def test_the_report_of_a_running_plan_stays_blinded_where_asked(graph, tmp_path, capsys):
     out = tmp_path / "plan"
     vipa(tmp_path, "--task", "wipe_board", "--policies", "tuned=scripted,wave", "--out", str(out))

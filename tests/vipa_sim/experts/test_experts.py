@@ -10,9 +10,9 @@ from vipa.control.kinematics import Kinematics
 from vipa_inference.policy import ActionChunk
 from vipa_sim.environment import EnvironmentConfig, LaboratoryEnvironment
 from vipa_sim.errors import SimulationError
-from vipa_sim.experts import EXPERTS, Expert, Situation, evaluate, make_expert, run_episode, success_rates
-from vipa_sim.experts.evaluation import EpisodeResult
+from vipa_sim.experts import EXPERTS, Expert, Situation, WorldExpert, make_expert
 from vipa_sim.hand_model import PINCH_IN_FLANGE
+from vipa_sim.rollout import rollout
 from vipa_sim.scenes import make_scene
 from vipa_sim.world import World
 
@@ -44,10 +44,11 @@ def play(environment: LaboratoryEnvironment, expert: Expert, seconds: float) -> 
 def test_expert_solves_its_task_within_the_gate(
     environments: dict[str, LaboratoryEnvironment], task: str, seed: int, variant: str
 ) -> None:
-    result = run_episode(environments[task], make_expert(task), seed, variant)
-    assert result.success, result.done
-    assert result.changes == {}, "the gate would have changed or refused actions"
-    assert result.time_s < 0.8 * environments[task].scene.time_limit_s
+    environment = environments[task]
+    result = rollout(environment, WorldExpert(make_expert(task), environment.world), seed, variant)
+    assert result.succeeded, result.done
+    assert result.figures["changed_steps"] == 0, "the gate would have changed or refused actions"
+    assert result.duration < 0.8 * environment.scene.time_limit_s
 
 
 def test_whole_chunks_pass_the_gate_unchanged(environments: dict[str, LaboratoryEnvironment]) -> None:
@@ -63,11 +64,6 @@ def test_whole_chunks_pass_the_gate_unchanged(environments: dict[str, Laboratory
         count += 1
     assert all(environment.scene.done)
     assert count > 50
-
-
-def test_same_seed_same_episode(environments: dict[str, LaboratoryEnvironment]) -> None:
-    environment, expert = environments["water_plant"], make_expert("water_plant")
-    assert evaluate(environment, expert, [1000]) == [run_episode(environment, make_expert("water_plant"), 1000)]
 
 
 def test_dropped_can_is_picked_up_again(environments: dict[str, LaboratoryEnvironment]) -> None:
@@ -138,13 +134,3 @@ def test_unknown_task_is_named_with_the_known_ones() -> None:
     with pytest.raises(SimulationError, match="task reach: tells nothing to experts"):
         Situation.of(World(make_scene("reach")))
     assert set(EXPERTS) == set(TASKS)
-
-
-def test_rates_are_shares_by_sub_task() -> None:
-    def result(first: bool, second: bool) -> EpisodeResult:
-        return EpisodeResult("t", "seen", 0, {"a": first, "b": second}, 1.0, {}, "")
-
-    rates = success_rates([result(True, True), result(True, False), result(False, False), result(True, False)])
-    assert rates == {"a": 0.75, "b": 0.25, "sub-tasks": 0.5, "whole task": 0.25}
-    with pytest.raises(ValueError, match="results: none"):
-        success_rates([])

@@ -21,5 +21,6 @@ def add_command(subparsers: Subparsers, name: str, summary: str, example: str) -
         epilog=f"example:\n  {example}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--json", metavar="FILE", help="also write the result as JSON; '-': to standard output")
+    shown = "also write the result as JSON; '-' or nothing: to standard output"
+    parser.add_argument("--json", metavar="FILE", nargs="?", const="-", help=shown)
     return parser

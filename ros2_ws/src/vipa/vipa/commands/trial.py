@@ -1,7 +1,10 @@
 """``vipa trial``: run trials of a task through the whole graph, and report their results."""
 
 import argparse
+import os
+import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,6 +36,7 @@ def add_parser(subparsers: "Subparsers") -> argparse.ArgumentParser:
     summary = "Run trials of a task through the whole graph and print the report"
     parser = add_command(subparsers, "trial", summary, "vipa trial --task reach --trials 3 --seed 7")
     add_graph_options(parser)
+    parser.set_defaults(task="")  # a task of its own for each way of running trials
     parser.add_argument(
         "--trials", type=int, default=1, metavar="N", help="how many, with consecutive seeds (default: 1)"
     )
@@ -40,6 +44,7 @@ def add_parser(subparsers: "Subparsers") -> argparse.ArgumentParser:
     parser.add_argument("--time-limit", type=float, default=0.0, metavar="SECONDS", help="0: the task's own (default)")
     parser.add_argument("--log", type=Path, metavar="FILE", help="append results here (default: in the folder of logs)")
     _add_plan_options(parser)
+    _add_environment_options(parser)
     parser.set_defaults(trial_command=_run_trials)
     actions = parser.add_subparsers(required=False, metavar="report")
     summary = "Write report.html, report.md and report.json for trials that were run"
@@ -82,7 +87,18 @@ def _add_plan_options(parser: argparse.ArgumentParser) -> None:
     plan.add_argument("--stop-early", action="store_true", help="end once every sequential test has decided")
 
 
+def _add_environment_options(parser: argparse.ArgumentParser) -> None:
+    summary = "rollouts in lock-step, without ROS and drivers; of --task A,B (default: those with an expert)"
+    fast = parser.add_argument_group("Gymnasium environment", summary)
+    fast.add_argument("--n", type=int, metavar="N", help="that many in each of --variants (default: all of a task)")
+    fast.add_argument("--rows", type=int, default=2, metavar="N", help="actions carried out of each chunk (default: 2)")
+    fast.add_argument("--workers", type=int, default=os.cpu_count(), metavar="N", help="processes (default: the cores)")
+
+
 def _run_trials(options: argparse.Namespace) -> int:
+    if options.n is not None:
+        return _run_rollouts(options)
+    options.task = options.task or "reach"
     if options.out is not None:
         return _run_plan(options)
     if options.policies or options.variants or options.resume:
@@ -118,6 +134,24 @@ def _run_trials(options: argparse.Namespace) -> int:
         {"report": report.to_json_dict(), "logs": str(folder)},
     )
     return _finish(result, options)
+
+
+def _run_rollouts(options: argparse.Namespace) -> int:
+    """Run rollouts in the simulation's own process; a log given by --log is continued."""
+    log = TrialLog(options.log or log_folder(options) / "trials.jsonl")
+    command = [sys.executable, "-m", "vipa_sim.evaluation", "--log", str(log.path), "--policy", options.policy]
+    command += ["--policy-options", policy_options_text(options_from_pairs(options.policy_option))]
+    command += ["--tasks", options.task, "--variants", options.variants or "", "--seed", str(options.seed)]
+    command += ["--trials", str(options.n), "--rows", str(options.rows), "--workers", str(options.workers)]
+    start = time.monotonic()
+    status = subprocess.run(command, check=False).returncode
+    results = log.read()
+    report = summarise(results)
+    print(report.to_text(), file=sys.stderr if options.json == "-" else sys.stdout)
+    say(f"log: {log.path}")
+    figures = {"trials": float(len(results)), **report.figures()}
+    details = {"report": report.to_json_dict(), "log": str(log.path), "wall_s": time.monotonic() - start}
+    return _finish(Result("trial", status == 0 and bool(results), figures, details=details), options)
 
 
 def _run_plan(options: argparse.Namespace) -> int:

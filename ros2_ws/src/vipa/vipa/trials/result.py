@@ -72,6 +72,7 @@ class TrialLog:
     """Trial results, one a line; see ``Journal`` for what a crash leaves."""
 
     def __init__(self, path: Path) -> None:
+        self.path = path
         self._journal = Journal(path, "trial log")
 
     def append(self, result: TrialResult) -> None:

@@ -2,11 +2,11 @@
 
 from vipa_sim.errors import SimulationError
 from vipa_sim.experts.base import Expert, ExpertConfig
-from vipa_sim.experts.evaluation import EpisodeResult, evaluate, run_episode, success_rates
 from vipa_sim.experts.put_three_obj import PutThreeObjExpert
 from vipa_sim.experts.situation import Situation
 from vipa_sim.experts.water_plant import WaterPlantExpert
 from vipa_sim.experts.wipe_board import WipeBoardExpert
+from vipa_sim.experts.world_expert import WorldExpert
 
 EXPERTS: dict[str, type[Expert]] = {
     expert.name: expert for expert in (PutThreeObjExpert, WipeBoardExpert, WaterPlantExpert)
@@ -24,14 +24,4 @@ def make_expert(task: str, config: ExpertConfig | None = None) -> Expert:
     return EXPERTS[task](config)
 
 
-__all__ = [
-    "EXPERTS",
-    "EpisodeResult",
-    "Expert",
-    "ExpertConfig",
-    "Situation",
-    "evaluate",
-    "make_expert",
-    "run_episode",
-    "success_rates",
-]
+__all__ = ["EXPERTS", "Expert", "ExpertConfig", "Situation", "WorldExpert", "make_expert"]
