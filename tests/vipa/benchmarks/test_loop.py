@@ -50,6 +50,18 @@ def test_lost_packets_and_aborts_come_from_the_robot() -> None:
     assert (figures["fci_packets_lost"], figures["aborts"]) == (3, 3)
 
 
+def test_refusals_of_the_driver_and_reflexes_are_counted_from_the_first_state_on() -> None:
+    statistics = LoopStatistics(0.01, 30.0)
+    for mode, refused in (("1", 7), ("2", 7), ("2", 8), ("1", 8), ("2", 9)):
+        statistics.see_arm(mode, mode == "2", refused)
+    figures = statistics.figures()
+    assert (figures["gate_violations_reaching_driver"], figures["reflexes"]) == (2, 2)
+    assert statistics.modes == {"1": 2, "2": 3}
+    statistics.clear()
+    statistics.see_arm("1", False, 9)
+    assert statistics.figures()["gate_violations_reaching_driver"] == 0
+
+
 def test_clear_keeps_the_cameras_and_forgets_the_rest() -> None:
     statistics = LoopStatistics(0.01, 30.0)
     statistics.frames = {"front": [1, 2]}

@@ -53,7 +53,10 @@ class LoopStatistics:
     gate_refusals: dict[str, int] = field(default_factory=dict[str, int])
     gate_changes: dict[str, int] = field(default_factory=dict[str, int])
     driver_refusals: int = 0
+    reflexes: int = 0  # times that the robot went into a reflex
     modes: dict[str, int] = field(default_factory=dict[str, int])
+    refused_before: int | None = None  # trajectories that the driver had refused when this began
+    mode: str = ""  # the newest
     ros_seconds: float = 0.0
     wall_seconds: float = 0.0
     fci: dict[str, Any] = field(default_factory=dict[str, Any])
@@ -63,6 +66,15 @@ class LoopStatistics:
         fresh = LoopStatistics(self.control_period, self.frame_rate, frames={name: [] for name in self.frames})
         for f in dataclasses.fields(self):
             setattr(self, f.name, getattr(fresh, f.name))
+
+    def see_arm(self, mode: str, is_reflex: bool, trajectories_refused: int) -> None:
+        """Take in a state of the arm: its mode, whether that is a reflex, and the driver's counter of refusals."""
+        if self.refused_before is None:
+            self.refused_before = trajectories_refused
+        self.driver_refusals = trajectories_refused - self.refused_before
+        self.reflexes += is_reflex and mode != self.mode
+        self.mode = mode
+        self.modes[mode] = self.modes.get(mode, 0) + 1
 
     def figures(self) -> dict[str, float]:
         """The figures; latencies of a chunk count once, at its first executed step."""
@@ -74,6 +86,7 @@ class LoopStatistics:
             "changed_steps": sum(s.changed for s in self.steps),
             "chunks_refused": sum(self.gate_refusals.values()),
             "gate_violations_reaching_driver": self.driver_refusals,
+            "reflexes": self.reflexes,
             "dropped_frames": sum(dropped_frames(stamps, self.frame_rate) for stamps in self.frames.values()),
             "ros_seconds": round(self.ros_seconds, 3),
             "wall_seconds": round(self.wall_seconds, 3),

@@ -43,7 +43,6 @@ class MonitorNode(ManagedNode):
             for name in self.lab.cameras:
                 for stream in ("color/image_raw", "depth/image_rect_raw"):
                     self._images[f"{name}/{stream}"] = self.polled(Image, f"/camera/{name}/{stream}", FRAMES)
-        self._refused_at_start = -1
         self._begun: tuple[int, float] | None = None
         self._first_seen: float | None = None
         self._started = time.monotonic()
@@ -68,8 +67,7 @@ class MonitorNode(ManagedNode):
             self._first_seen = wall
         if self._first_seen is not None and wall - self._first_seen > SETTLE_S:
             self._statistics.clear()
-            self._refused_at_start = -1
-            if self.lab.simulated:
+                if self.lab.simulated:
                 self._laboratory().request("reset_statistics")
             self._begun = self.clock.now_ns(), wall
         elif wall - self._started > GIVE_UP_S:
@@ -86,10 +84,7 @@ class MonitorNode(ManagedNode):
             statistics.periods.extend(message.data[:half])
             statistics.ros_periods.extend(message.data[half:])
         for state in self.take_all(self._arm):
-            if self._refused_at_start < 0:
-                self._refused_at_start = state.trajectories_refused
-            statistics.driver_refusals = state.trajectories_refused - self._refused_at_start
-            statistics.modes[str(state.mode)] = statistics.modes.get(str(state.mode), 0) + 1
+            statistics.see_arm(str(state.mode), state.mode == ArmState.REFLEX, int(state.trajectories_refused))
         for name, subscription in self._images.items():
             statistics.frames.setdefault(name, []).extend(to_ns(m.header.stamp) for m in self.take_all(subscription))
 

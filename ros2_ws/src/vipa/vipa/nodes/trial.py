@@ -11,11 +11,11 @@ from typing import Any
 from rclpy.action import ActionServer, CancelResponse, GoalResponse
 from std_msgs.msg import String
 from vipa_msgs.action import RunTrial
-from vipa_msgs.msg import ActionTrace, GateEvent, SupervisorState, TrialEvent
+from vipa_msgs.msg import ActionTrace, ArmState, GateEvent, SupervisorState, TrialEvent
 
 from vipa.benchmarks.loop import LoopStatistics
 from vipa.errors import VipaError
-from vipa.nodes.base import LATCHED, LATEST, RELIABLE, RELIABLE_DEEP, ManagedNode, run_node
+from vipa.nodes.base import FRAMES, LATCHED, LATEST, RELIABLE, RELIABLE_DEEP, ManagedNode, run_node
 from vipa.nodes.messages import to_time
 from vipa.nodes.monitor import step_from_trace
 from vipa.trials.loop_figures import loop_figures
@@ -63,6 +63,7 @@ class TrialNode(ManagedNode):
         self._policy_hash = ""
         self._traces = self.polled(ActionTrace, "/controller/trace", RELIABLE_DEEP)
         self._gate_events = self.polled(GateEvent, "/controller/gate", RELIABLE_DEEP)
+        self._arm = self.polled(ArmState, "/fr3/state", FRAMES)
         self._cells = self.polled(SupervisorState, "/supervisor/state", LATEST)
         self._events = self.create_publisher(TrialEvent, "/trial/events", RELIABLE)
         self._instruction = self.create_publisher(String, "/policy/instruction", LATCHED)
@@ -110,6 +111,8 @@ class TrialNode(ManagedNode):
             if event.verdict == GateEvent.REFUSED:
                 refusals = self._statistics.gate_refusals
                 refusals[event.rule] = refusals.get(event.rule, 0) + 1
+        for state in self.take_all(self._arm):
+            self._statistics.see_arm(str(state.mode), state.mode == ArmState.REFLEX, int(state.trajectories_refused))
 
     def _begin_next(self) -> None:
         setup = self._schedule.upcoming

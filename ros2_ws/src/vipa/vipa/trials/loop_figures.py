@@ -8,6 +8,8 @@ KEPT = (
     "executed_steps",
     "changed_steps",
     "chunks_refused",
+    "gate_violations_reaching_driver",
+    "reflexes",
     "exposure_to_command_p50_ms",
     "exposure_to_command_p99_ms",
     "inference_p50_ms",
