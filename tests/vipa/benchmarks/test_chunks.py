@@ -13,7 +13,7 @@ from vipa.benchmarks.orbit_policy import FitConfig, OrbitConfig, orbits
 from vipa.control.kinematics import Kinematics
 from vipa.result import Result
 
-SMALL = ChunksConfig(seconds=6.0, fit=FitConfig(steps=110, batch=32, width=32, horizon=9))
+SMALL = ChunksConfig(seconds=6.0, fit=FitConfig(steps=150, batch=32, width=32, horizon=9))
 
 
 @pytest.fixture(scope="module")
