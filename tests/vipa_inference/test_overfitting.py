@@ -24,6 +24,7 @@ from vipa_inference.policy import CameraView, Observation
 from vipa_inference.processing import Processor, actions_from_poses, proprioception_vector
 from vipa_inference.statistics import Statistics
 from vipa_inference.tokenizers import ByteTokenizer
+from vipa_training.stages.batches import collate
 from vipa_training.stages.optimisation import OptimisationConfig, Optimiser, freeze_encoders, post_training_groups
 
 Array = NDArray[np.float64]
@@ -37,7 +38,7 @@ CAMERAS = {
 }
 DRAWS = 4  # of noise and flow time for each observation
 TRAINING = OptimisationConfig(
-    steps=500, backbone_learning_rate=5e-5, head_learning_rate=1e-3, warmup_ratio=0.1, final_ratio=0.01
+    steps=300, backbone_learning_rate=2e-4, head_learning_rate=2e-3, warmup_ratio=0.1, final_ratio=0.01
 )
 
 
@@ -106,8 +107,7 @@ def make_episodes(noise_seed: int = 0) -> Episodes:
 
 
 def _batch(processor: Processor, observations: list[Observation]) -> dict[str, Tensor]:
-    batches = [processor.batch(observation) for observation in observations]
-    return {name: torch.from_numpy(np.concatenate([batch[name] for batch in batches])) for name in batches[0]}
+    return collate([processor.batch(observation) for observation in observations])
 
 
 def _features(model: VipaVla, batch: dict[str, Tensor]) -> dict[str, Tensor]:
