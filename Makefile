@@ -28,8 +28,13 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 
+# What keeps time with a wall clock runs alone; the rest shares the cores, a process for each.
+ALONE := end_to_end or protocol or ros
+
 test: lint
-	@source $(BIN)/activate && source ros2_ws/install/setup.bash && python -m pytest
+	@source $(BIN)/activate && source ros2_ws/install/setup.bash && \
+	OMP_NUM_THREADS=1 python -m pytest -m "not ($(ALONE))" -n auto --dist loadfile --no-loadscope-reorder; shared=$$?; \
+	python -m pytest -m "$(ALONE)" && exit $$shared
 
 bench: setup
 	@$(BIN)/vipa bench loop --json -

@@ -6,7 +6,6 @@ of all balls. As in the paper's post-training, the encoders are frozen (Sec. 4.1
 learn; here the weights begin at random, so projector and fusion learn, too.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import cv2
@@ -141,14 +140,11 @@ def train(episodes: Episodes, seed: int = 0) -> Trained:
 
 
 @pytest.fixture(scope="module")
-def trained() -> Iterator[Trained]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield train(make_episodes())
-    torch.set_num_threads(threads)
+def trained() -> Trained:
+    return train(make_episodes())
 
 
-pytestmark = pytest.mark.timeout(1800)  # training takes minutes, longer on a busy machine
+pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]  # training takes minutes, longer on a busy machine
 
 
 def test_the_episodes_differ_in_their_images_only() -> None:

@@ -1,7 +1,8 @@
 """Who runs first on a busy machine: real-time scheduling and niceness, where the machine permits them.
 
 From the highest priority down: franky's control thread (it asks for itself), the controller, the simulated world, the
-chain from a frame to a motor command, the simulated cameras' drawing, and then everything that can wait.
+chain from a frame to a motor command, the simulated cameras' drawing and the recorder, and then everything that can
+wait.
 """
 
 import contextlib
@@ -14,6 +15,9 @@ CONTROLLER_PRIORITY = 20
 WORLD_PRIORITY = 10
 CHAIN_PRIORITY = 2
 DRAWING_PRIORITY = 1
+RECORDER_PRIORITY = 1
+"""Behind the chain, so that it costs no latency; beside the drawing: a full machine stretches simulated time then, and
+drops nothing."""
 
 _AUTOGROUP = Path("/proc/self/autogroup")
 
@@ -51,3 +55,8 @@ def be_nice(increment: int) -> None:
         niceness = os.nice(increment)
         with contextlib.suppress(FileNotFoundError):
             _AUTOGROUP.write_text(str(niceness), encoding="ascii")
+
+
+def be_nice_alone(increment: int) -> None:
+    """Lower the priority of the calling thread by ``increment``, and of no other thread of this process."""
+    os.setpriority(os.PRIO_PROCESS, 0, os.getpriority(os.PRIO_PROCESS, 0) + increment)

@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-from rclpy.clock import Clock
-from rclpy.clock_type import ClockType
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from vipa_msgs.msg import Heartbeat, RecorderState, TrialEvent
 from vipa_msgs.srv import RecorderCommand
@@ -21,7 +19,7 @@ from vipa_msgs.srv import RecorderCommand
 from vipa.config import from_mapping
 from vipa.environment import repository_folder
 from vipa.errors import VipaError
-from vipa.nodes.base import FRAMES, LATCHED, RELIABLE, RELIABLE_DEEP, ManagedNode, run_node
+from vipa.nodes.base import FRAMES, LATCHED, RELIABLE, RELIABLE_DEEP, ManagedNode, run_node, take_messages
 from vipa.nodes.messages import to_time
 from vipa.policy_options import read_policy_options
 from vipa.recording.config import RecorderConfig
@@ -29,10 +27,10 @@ from vipa.recording.recorder import Recorder
 from vipa.recording.snapshot import lab_snapshot
 from vipa.recording.store import RecordingStore
 from vipa.recording.topics import Topic, recorded_topics
+from vipa.scheduling import RECORDER_PRIORITY
 
 STATES = QoSProfile(depth=50, reliability=ReliabilityPolicy.BEST_EFFORT, history=HistoryPolicy.KEEP_LAST)
 STATE_PERIOD_S = 0.5
-START_DELAY_S = 0.1
 
 
 class RecorderNode(ManagedNode):
@@ -54,8 +52,7 @@ class RecorderNode(ManagedNode):
         self._states = self.create_publisher(RecorderState, "/recorder/state", LATCHED)
         self.create_service(RecorderCommand, "/recorder/command", self._on_command)
         if self.get_parameter("autostart").value:
-            steady = Clock(clock_type=ClockType.STEADY_TIME)
-            self._starter = self.create_timer(START_DELAY_S, self._start_up, clock=steady)
+            self.autostart()
 
     def configure(self) -> None:
         """Take the folder, complete what a crash cut off, and subscribe."""
@@ -91,7 +88,7 @@ class RecorderNode(ManagedNode):
         wall, now_ns = time.monotonic(), self.clock.now_ns()
         for topic, subscription in self._subscriptions_raw.items():
             if recorder.recording or topic.latched:
-                for payload in self._take_raw(subscription):
+                for payload in take_messages(subscription, raw=True):
                     recorder.put(topic, payload, now_ns)
         recorder.step(now_ns, wall)
         self._tell(recorder)
@@ -110,27 +107,11 @@ class RecorderNode(ManagedNode):
             self.destroy_subscription(subscription)
         self._subscriptions_raw = {}
 
-    def _start_up(self) -> None:
-        """In the executor's thread, once."""
-        self._starter.cancel()
-        self.trigger_configure()
-        if self.lifecycle_state != "inactive":
-            self.finish(1, "")  # the transition has said why
-            return
-        self.trigger_activate()
-
     def _subscribe(self, topic: Topic) -> Any:
         package, _, name = topic.type.partition("/msg/")
         message_type = getattr(importlib.import_module(f"{package}.msg"), name)
         qos = LATCHED if topic.latched else RELIABLE_DEEP if topic.reliable else FRAMES if topic.is_image else STATES
         return self.polled(message_type, topic.name, qos)
-
-    def _take_raw(self, subscription: Any) -> list[bytes]:
-        payloads: list[bytes] = []
-        with subscription.handle:
-            while (taken := subscription.handle.take_message(subscription.msg_type, True)) is not None:
-                payloads.append(taken[0])
-        return payloads
 
     # -- telling -----------------------------------------------------------------------------------------------------
     def _tell(self, recorder: Recorder) -> None:
@@ -199,7 +180,7 @@ class RecorderNode(ManagedNode):
     def _start(self, recorder: Recorder, _kind: str, text: str) -> tuple[str, str]:
         for topic, subscription in self._subscriptions_raw.items():
             if not topic.latched:
-                self._take_raw(subscription)  # from before the episode
+                take_messages(subscription, raw=True)  # from before the episode
         return recorder.start(text, self.clock.now_ns()), "recording"
 
     def _stop(self, recorder: Recorder, kind: str, _text: str) -> tuple[str, str]:
@@ -218,7 +199,7 @@ class RecorderNode(ManagedNode):
 def main() -> int:
     """Run the node."""
     cv2.setNumThreads(1)  # JPEG is made in one thread; more would only take the cores from other nodes
-    return run_node(RecorderNode)
+    return run_node(RecorderNode, RECORDER_PRIORITY)
 
 
 if __name__ == "__main__":
