@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from vipa.graph import GraphArguments, NodeDescription, describe, recorder_beside, trial_node
+from vipa.graph import GraphArguments, NodeDescription, describe, recorder_beside, teleop_beside, trial_node
 
 LAUNCH_FILES = Path(__file__).resolve().parents[2] / "launch"
 
@@ -104,6 +104,10 @@ def test_trials_are_the_graph_with_a_trial_node(tmp_path: Path) -> None:
 
 def test_the_recorder_runs_beside_a_graph() -> None:
     assert launched("record", recordings="/tmp/r") == as_launched([recorder_beside("simulated", "/tmp/r")])
+
+
+def test_teleoperation_runs_beside_a_graph() -> None:
+    assert launched("teleop", source="spacemouse") == as_launched([teleop_beside("simulated", "spacemouse")])
 
 
 def as_launched(nodes: Iterable[NodeDescription]) -> list[dict[str, Any]]:

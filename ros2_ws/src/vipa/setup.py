@@ -4,13 +4,16 @@ from glob import glob
 
 from setuptools import find_packages, setup
 
-NODES = ("arm", "camera", "hand", "policy", "controller", "supervisor", "trial", "monitor", "recorder")
+NODES = (
+    *("arm", "camera", "hand", "policy", "controller", "supervisor", "trial", "monitor", "recorder", "console"),
+    *("teleop", "teleop_monitor"),
+)
 
 setup(
     name="vipa",
     version="0.1.0",
     packages=find_packages(include=["vipa", "vipa.*"]),
-    package_data={"": ["*.yaml", "*.xml"]},
+    package_data={"": ["*.yaml", "*.xml", "page/*"]},
     data_files=[
         ("share/ament_index/resource_index/packages", ["resource/vipa"]),
         ("share/vipa", ["package.xml"]),

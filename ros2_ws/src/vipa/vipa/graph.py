@@ -14,6 +14,8 @@ from vipa.policy_options import policy_options_text, read_policy_options
 Parameter = bool | int | float | str | list[str]
 EXPERT = "expert"
 """The policy that solves the simulated laboratory's tasks from the world's state."""
+NO_POLICY = "none"
+"""The graph without a policy: it moves only when the operator drives."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ def describe(arguments: GraphArguments) -> tuple[NodeDescription, ...]:
     if arguments.record:
         nodes.append(_recorder({"recordings": arguments.recordings}))
     if arguments.console:
-        nodes.append(_optional("console", "console", nice=5))
+        nodes.append(_console(arguments))
     nodes += arguments.extra
     names = [node.full_name for node in nodes]
     if len(set(names)) < len(names):
@@ -102,6 +104,33 @@ def recorder_beside(lab: str, recordings: str = "") -> NodeDescription:
         ConfigurationError: the laboratory's YAML cannot be used.
     """
     return _recorder({"lab": lab, "use_sim_time": load_lab(lab).simulated, "recordings": recordings})
+
+
+def teleop_node(parameters: Mapping[str, Parameter], ends_graph: bool = False) -> NodeDescription:
+    """The operator drives, with the parameters of ``vipa.nodes.teleop``."""
+    return _node("teleop", parameters=parameters, respawn=False, nice=-10, ends_graph=ends_graph)
+
+
+def teleop_monitor_node(output: str) -> NodeDescription:
+    """Measures teleoperation until the graph ends, and writes its figures as JSON to ``output``."""
+    return _node("teleop_monitor", parameters={"output": output}, respawn=False)
+
+
+def teleop_beside(lab: str, source: str, options: str = "", instruction: str = "") -> NodeDescription:
+    """Teleoperation for a graph that runs already.
+
+    Args:
+        lab: of the graph.
+        source: device, one of ``vipa.teleop.sources.SOURCES``.
+        options: of the source: a JSON object, or the path of a YAML or JSON file.
+        instruction: noted in the chunks.
+
+    Raises:
+        ConfigurationError: the laboratory's YAML or the options cannot be used.
+    """
+    options = policy_options_text(read_policy_options(options))
+    parameters: dict[str, Parameter] = {"source": source, "source_options": options, "instruction": instruction}
+    return teleop_node({"lab": lab, "use_sim_time": load_lab(lab).simulated, **parameters})
 
 
 def _laboratory(arguments: GraphArguments, lab: LabConfig) -> list[NodeDescription]:
@@ -143,7 +172,7 @@ def _managed(arguments: GraphArguments, lab: LabConfig) -> list[NodeDescription]
         *cameras,
         _node("arm", respawn_delay_s=2.0),
         _node("hand"),
-        _policy(arguments, lab),
+        *([_policy(arguments, lab)] if arguments.policy != NO_POLICY else []),
         _node("controller"),
     ]
 
@@ -173,6 +202,11 @@ def _supervisor(managed: list[NodeDescription]) -> NodeDescription:
 def _recorder(parameters: Mapping[str, Parameter]) -> NodeDescription:
     # After the chain from a frame to the motors, which has real-time priorities, and before everything that can wait.
     return _optional("recorder", "record", parameters, nice=-5)
+
+
+def _console(arguments: GraphArguments) -> NodeDescription:
+    is_blinded = any(node.parameters.get("plan") for node in arguments.extra)
+    return _optional("console", "console", {"task": arguments.task, "names_policy": not is_blinded})
 
 
 def _optional(

@@ -1,17 +1,20 @@
 """``vipa bench``: measurements of the running stack, as JSON."""
 
 import argparse
+import json
 import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vipa.benchmarks.loop import LOOP_BOUNDS, SIMULATED_SMOKE_BOUNDS, SMOKE_BOUNDS
+from vipa.benchmarks.teleop import BOUNDS as TELEOP_BOUNDS
+from vipa.benchmarks.teleop import write_script
 from vipa.bringup import run_graph, say
 from vipa.commands import add_command
 from vipa.commands.bringup import add_graph_options, graph_arguments, log_folder, seconds
 from vipa.errors import ConfigurationError
-from vipa.graph import monitor_node
+from vipa.graph import NO_POLICY, monitor_node, teleop_monitor_node, teleop_node
 from vipa.lab import load_lab
 from vipa.result import Result
 
@@ -44,6 +47,16 @@ def add_parser(subparsers: "Subparsers") -> argparse.ArgumentParser:
     record.add_argument("--seed", type=int, default=0, help="of the moments of the kills (default: 0)")
     record.add_argument("--folder", type=Path, help="on the disk that is measured (default: the temporary folder)")
     record.set_defaults(benchmark=run_record)
+    summary = "Measure how fast demonstrations are written and read, from synthetic pictures"
+    dataset = add_command(benchmarks, "dataset", summary, "vipa bench dataset --json -")
+    dataset.add_argument("--rows", type=int, default=300, metavar="N", help="of each of 3 episodes (default: 300)")
+    dataset.add_argument("--folder", type=Path, help="on the disk that is measured (default: the temporary folder)")
+    dataset.set_defaults(benchmark=run_dataset)
+    summary = "Measure how long an operator's command takes to move the joints, in the simulated laboratory"
+    teleop = add_command(benchmarks, "teleop", summary, "vipa bench teleop --json -")
+    add_graph_options(teleop)
+    teleop.add_argument("--moves", type=int, default=30, metavar="N", help="that are commanded (default: 30)")
+    teleop.set_defaults(benchmark=run_teleop, policy=NO_POLICY)
     return parser
 
 
@@ -101,6 +114,35 @@ def run_record(options: argparse.Namespace) -> int:
     except ValueError as error:
         raise ConfigurationError(f"bench record: {error}") from None
     return _report(run_record_benchmark(config, options.folder, say), options)
+
+
+def run_dataset(options: argparse.Namespace) -> int:
+    """Run ``vipa bench dataset``."""
+    try:
+        from vipa.benchmarks.dataset import DatasetBenchmarkConfig, run_dataset_benchmark
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(f"bench dataset: the package {error.name} is missing; pip install '.[data]'") from None
+    try:
+        config = DatasetBenchmarkConfig(rows=options.rows)
+    except ValueError as error:
+        raise ConfigurationError(f"bench dataset: {error}") from None
+    return _report(run_dataset_benchmark(config, options.folder, say), options)
+
+
+def run_teleop(options: argparse.Namespace) -> int:
+    """Run ``vipa bench teleop``."""
+    if not load_lab(options.lab).simulated:
+        raise ConfigurationError("bench teleop: it moves the arm by itself, so only in a simulated laboratory")
+    folder = log_folder(options)
+    script, measured = folder / "script.json", folder / "teleop_monitor.json"
+    write_script(script, options.moves)
+    operator = teleop_node({"source": "scripted", "source_options": json.dumps({"file": str(script)})}, ends_graph=True)
+    say(f"logs: {folder}")
+    arguments = replace(graph_arguments(options), extra=(teleop_monitor_node(str(measured)), operator))
+    outcome = run_graph(arguments, folder, options.domain)
+    figures = Result.read(measured)
+    result = Result("bench teleop", outcome.status == 0, figures.figures, TELEOP_BOUNDS, figures.details)
+    return _report(result, options)
 
 
 def _report(result: Result, options: argparse.Namespace) -> int:

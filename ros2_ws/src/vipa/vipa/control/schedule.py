@@ -98,7 +98,7 @@ class _Trajectory:
         """The trajectory at the times (N,); it rests before its first knot and after its last."""
         seconds = (self.times_ns - self.times_ns[0]) / _NS
         wanted = (times_ns - self.times_ns[0]) / _NS
-        q, dq = _hermite(seconds, self.q, self.dq, wanted)
+        q, dq = hermite(seconds, self.q, self.dq, wanted)
         return Sample(q, dq, _interpolate(seconds, self.hand, wanted))
 
 
@@ -167,7 +167,7 @@ class ChunkScheduler:
         times = knots / _NS
 
         path, pace = _slow_down(times, end, stretch)
-        new_q, new_dq = _hermite(seconds, q, dq, path)
+        new_q, new_dq = hermite(seconds, q, dq, path)
         early = np.minimum(path - seconds[0], 0.0)[:, None]  # before the first row: straight on, backwards
         new_q, new_dq = new_q + early * dq[0], np.where(early < 0.0, dq[0], new_dq) * pace[:, None]
 
@@ -294,7 +294,7 @@ def _rest(time_ns: int, q: Array, hand: Array) -> _Trajectory:
     )
 
 
-def _hermite(times: Array, q: Array, dq: Array, wanted: Array) -> tuple[Array, Array]:
+def hermite(times: Array, q: Array, dq: Array, wanted: Array) -> tuple[Array, Array]:
     """Value and derivative (N, D) at ``wanted`` (N,) of the cubic Hermite chain of K knots; constant outside."""
     inside = (wanted >= times[0]) & (wanted <= times[-1])
     if len(times) == 1:

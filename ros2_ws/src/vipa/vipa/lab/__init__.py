@@ -7,11 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vipa.config import from_mapping, read_yaml
+from vipa.console.config import ConsoleConfig
 from vipa.control.config import ControlConfig
 from vipa.errors import ConfigurationError
 from vipa.hardware.fr3 import FR3Config
 from vipa.hardware.inspire_hand import InspireHandConfig
 from vipa.hardware.l515 import L515Config
+from vipa.teleop.config import TeleopConfig
 from vipa_inference.rotations import matrix_from_quaternion
 
 LAB_FOLDER = Path(__file__).parent
@@ -64,6 +66,8 @@ class LabConfig:
     cameras: dict[str, CameraConfig]
     control: ControlConfig = field(default_factory=ControlConfig)
     supervisor: SupervisorConfig = field(default_factory=SupervisorConfig)
+    console: ConsoleConfig = field(default_factory=ConsoleConfig)
+    teleop: TeleopConfig = field(default_factory=TeleopConfig)
     simulated: bool = False
     base_frame: str = "fr3_link0"
     referee: str = "operator"  # who scores sub-tasks: "operator", or "host:port" of a laboratory's control port

@@ -6,12 +6,13 @@ from collections import OrderedDict, deque
 from typing import Any
 
 import numpy as np
-from std_msgs.msg import Float32MultiArray
+from std_msgs.msg import Float32MultiArray, String
 from trajectory_msgs.msg import JointTrajectory
 from vipa_msgs.msg import ActionChunk as ActionChunkMessage
 from vipa_msgs.msg import ActionTrace, ArmState, GateEvent, HandState
 from vipa_msgs.msg import CommittedPlan as CommittedPlanMessage
 
+from vipa.control.arbitration import Arbiter
 from vipa.control.controller import ArmSnapshot, Controller, TraceRecord
 from vipa.control.gate import SafetyGate
 from vipa.control.kinematics import Kinematics
@@ -19,7 +20,7 @@ from vipa.control.schedule import ChunkScheduler
 from vipa.errors import VipaError
 from vipa.hardware.fr3.robot import flange_pose
 from vipa.nodes.arm import JOINT_NAMES
-from vipa.nodes.base import LATEST, RELIABLE, RELIABLE_DEEP, ManagedNode, run_node
+from vipa.nodes.base import LATCHED, LATEST, RELIABLE, RELIABLE_DEEP, ManagedNode, run_node
 from vipa.nodes.hand import FINGER_NAMES
 from vipa.nodes.messages import from_chunk_message, to_joint_trajectory, to_ns, to_plan_message, to_time
 from vipa.scheduling import CONTROLLER_PRIORITY
@@ -43,11 +44,13 @@ class ControllerNode(ManagedNode):
             maxlen=HISTORY
         )  # start of a window, when the arm took it
         self._last_tick_ns = self._last_steady_ns = 0
+        self._arbiter = Arbiter()
         self._accepted_id = 0  # of the newest chunk in the plan
         self._plan_is_new = False
         self._periods: list[float] = []
         self._ros_periods: list[float] = []
         self._chunk_messages = self.polled(ActionChunkMessage, "/policy/action_chunk", RELIABLE)
+        self._instructions = self.polled(String, "/policy/instruction", LATCHED)
         self._arm = self.polled(ArmState, "/fr3/state", LATEST)
         self._hand = self.polled(HandState, "/hand/state", LATEST)
         self._arm_trajectories = self.create_publisher(JointTrajectory, "/fr3/joint_trajectory", RELIABLE)
@@ -78,6 +81,7 @@ class ControllerNode(ManagedNode):
         now_ns = self.clock.now_ns()
         self._measure_period(now_ns)
         self._take_state()
+        self._take_instruction(now_ns)
         for message in self.take_all(self._chunk_messages):
             if self.active:
                 self._accept(message)
@@ -116,6 +120,12 @@ class ControllerNode(ManagedNode):
             positions = np.array(hand.positions) if hand is not None and hand.connected else None
             self._controller.update_state(snapshot, positions)
 
+    def _take_instruction(self, now_ns: int) -> None:
+        """Only after teleoperation does it matter here that the policy is told to go on."""
+        if self._arbiter.operator_drives:
+            for message in self.take_all(self._instructions):
+                self._arbiter.instructed(str(message.data), now_ns)
+
     def _accept(self, message: Any) -> None:
         assert self._controller is not None
         now_ns = self.clock.now_ns()
@@ -123,6 +133,10 @@ class ControllerNode(ManagedNode):
             chunk = from_chunk_message(message)
         except VipaError as error:
             self._publish_event(GateEvent.REFUSED, int(message.chunk_id), "shape", str(error))
+            return
+        refusal = self._arbiter.refusal(chunk.policy, now_ns)
+        if refusal is not None:
+            self._publish_event(GateEvent.REFUSED, chunk.chunk_id, refusal.rule, refusal.detail)
             return
         events = self._controller.accept(chunk, now_ns)
         if all(event.accepted for event in events):

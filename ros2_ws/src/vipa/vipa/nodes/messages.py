@@ -12,8 +12,10 @@ from sensor_msgs.msg import CameraInfo, Image
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 from vipa_msgs.msg import ActionChunk as ActionChunkMessage
 from vipa_msgs.msg import CommittedPlan as CommittedPlanMessage
+from vipa_msgs.msg import TeleopCommand as TeleopCommandMessage
 
 from vipa.errors import VipaError
+from vipa.teleop.command import TeleopCommand
 from vipa_inference.policy import HAND_DIMENSION, ActionChunk, CommittedPlan
 from vipa_inference.rotations import matrix_from_quaternion, unit_quaternion
 
@@ -186,6 +188,22 @@ def from_chunk_message(message: Any) -> ActionChunk:
         inference_end_ns=to_ns(message.inference_end),
         instruction=message.instruction,
     )
+
+
+def to_teleop_message(command: TeleopCommand, source: str, base_frame: str) -> TeleopCommandMessage:
+    """The message of an operator's command, also of one that the session refuses."""
+    message = TeleopCommandMessage(source=source, clutch=command.clutch)
+    message.header.stamp = to_time(command.stamp_ns)
+    message.header.frame_id = base_frame if command.frame == "base" else command.frame
+    message.hand_positions = [float(v) for v in command.hand]
+    if command.twist is not None:
+        message.kind = TeleopCommandMessage.TWIST
+        linear, angular = message.twist.linear, message.twist.angular
+        linear.x, linear.y, linear.z, angular.x, angular.y, angular.z = (float(v) for v in command.twist)
+    elif command.pose is not None:
+        message.kind = TeleopCommandMessage.POSE
+        message.pose = to_pose(command.pose)
+    return message
 
 
 def to_plan_message(plan: CommittedPlan | None, chunk_id: int, now_ns: int, base_frame: str) -> CommittedPlanMessage:

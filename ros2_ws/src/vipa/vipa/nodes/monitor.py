@@ -67,7 +67,7 @@ class MonitorNode(ManagedNode):
             self._first_seen = wall
         if self._first_seen is not None and wall - self._first_seen > SETTLE_S:
             self._statistics.clear()
-                if self.lab.simulated:
+            if self.lab.simulated:
                 self._laboratory().request("reset_statistics")
             self._begun = self.clock.now_ns(), wall
         elif wall - self._started > GIVE_UP_S:
@@ -114,7 +114,7 @@ def step_from_trace(message: Any) -> Step:
     """What an ``ActionTrace`` says of one executed action step."""
     return Step(
         chunk_id=message.chunk_id,
-        exposure_ns=min(to_ns(t) for t in message.exposures),
+        exposure_ns=min((to_ns(t) for t in message.exposures), default=to_ns(message.received)),
         received_ns=to_ns(message.received),
         inference_start_ns=to_ns(message.inference_start),
         inference_end_ns=to_ns(message.inference_end),

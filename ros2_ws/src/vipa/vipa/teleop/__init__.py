@@ -1,0 +1,1 @@
+"""Teleoperation without ROS: devices give commands, a session turns them into the action chunks of the policies."""
