@@ -182,7 +182,7 @@ install_with_dependencies() {
         requirements_beside_apt >"$VENV/requirements.txt" && pip install -q -r "$VENV/requirements.txt"
     else
         # The simulated laboratory and the model need Python 3.11; the drivers and the controller do not.
-        pip install -q 'setuptools<80' '.[robot,record,serve,dev]' && pip uninstall -q -y vipa
+        pip install -q 'setuptools<80' '.[robot,record,data,serve,dev]' && pip uninstall -q -y vipa
     fi
 }
 

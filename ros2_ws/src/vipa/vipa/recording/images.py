@@ -7,7 +7,7 @@ alone, with Zstandard 7 %; and a raw image inside a compressed chunk is a plain 
 inside such a chunk costs 0.06 ms more: Zstandard notices that there is nothing to gain.
 """
 
-from typing import Any
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -16,6 +16,7 @@ from vipa.recording.cdr import Bytes, ImageMessage, compressed_image_payload, re
 
 COMPRESSED_TYPE = "sensor_msgs/msg/CompressedImage"
 IMAGE_TYPE = "sensor_msgs/msg/Image"
+Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 _CHANNELS = {"rgb8": 3, "bgr8": 3, "mono8": 1}
 
 
@@ -33,19 +34,23 @@ def compress_color(payload: Bytes, quality: int) -> bytes | None:
         CdrError: the payload is no image.
     """
     image = read_image(payload)
-    channels = _CHANNELS.get(image.encoding)
-    if channels is None or image.step < image.width * channels:
+    pixels = color_pixels(image)
+    if pixels is None:
         return None
-    pixels = _pixels(image, channels)
-    if image.encoding == "rgb8":
-        pixels = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
     is_encoded, data = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])
     if not is_encoded:
         return None
-    suffix = "" if channels == 1 else " bgr8"
+    suffix = "" if pixels.ndim == 2 else " bgr8"
     return compressed_image_payload(image, f"{image.encoding}; jpeg compressed{suffix}", data.data)
 
 
-def _pixels(image: ImageMessage, channels: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+def color_pixels(image: ImageMessage) -> Pixels | None:
+    """The pixels of a colour image as BGR (height, width, 3), or of a grey one (height, width); else None."""
+    channels = _CHANNELS.get(image.encoding)
+    if channels is None or image.step < image.width * channels:
+        return None
     rows = np.frombuffer(image.data, np.uint8).reshape(image.height, image.step)[:, : image.width * channels]
-    return np.ascontiguousarray(rows).reshape(image.height, image.width, channels)
+    if channels == 1:
+        return np.ascontiguousarray(rows)
+    pixels = np.ascontiguousarray(rows).reshape(image.height, image.width, channels)
+    return cast(Pixels, cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)) if image.encoding == "rgb8" else pixels

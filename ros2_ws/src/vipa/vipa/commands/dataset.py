@@ -1,0 +1,226 @@
+"""``vipa dataset``: demonstrations in the format LeRobotDataset v3.0: make, export, check, merge, look at, import."""
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from vipa.commands import Subparsers, add_command
+from vipa.environment import repository_folder
+from vipa.errors import ConfigurationError, VipaError
+from vipa.result import Result
+
+VIEWED = 5  # episodes, unless others are named
+
+
+def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
+    """Declare the subcommand."""
+    parser = subparsers.add_parser("dataset", help="Demonstrations as LeRobotDataset v3.0: make, check, look at")
+    actions = parser.add_subparsers(required=True, metavar="ACTION")
+    _add_generate(actions)
+    _add_export(actions)
+
+    check = add_command(
+        actions, "check", "Say everything that is wrong with a dataset", "vipa dataset check data/wipe --json -"
+    )
+    stats = add_command(actions, "stats", "Write the statistics of a dataset anew", "vipa dataset stats data/wipe")
+    for one, run_one in ((check, _run_check), (stats, _run_stats)):
+        one.add_argument("dataset", type=Path, help="the dataset's folder")
+        one.set_defaults(action=run_one)
+
+    example = "vipa dataset merge data/monday data/tuesday --out data/both"
+    merge = add_command(actions, "merge", "Put several datasets into a new one; nothing is encoded again", example)
+    merge.add_argument("datasets", type=Path, nargs="+", help="in this order")
+    merge.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="of the new dataset")
+    merge.set_defaults(action=_run_merge)
+
+    summary = "Write one HTML page with the videos and curves of some episodes"
+    view = add_command(actions, "view", summary, "vipa dataset view data/wipe --episodes 0,7 --out wipe.html")
+    view.add_argument("dataset", type=Path, help="the dataset's folder")
+    view.add_argument("--episodes", metavar="A,B", help=f"numbers (default: the first {VIEWED})")
+    view.add_argument("--out", type=Path, metavar="FILE", help="the page (default: beside the dataset)")
+    view.set_defaults(action=_run_view)
+
+    summary = "Write an episode as a recording with the recorder's topics"
+    importer = add_command(actions, "import", summary, "vipa dataset import data/wipe 7 --recordings recordings")
+    importer.add_argument("dataset", type=Path, help="the dataset's folder")
+    importer.add_argument("episode", type=int, help="its number")
+    importer.add_argument("--recordings", type=Path, metavar="FOLDER", help="of recordings (default: recordings/)")
+    importer.add_argument("--lab", default="simulated", help="whose kinematics and calibration (default: simulated)")
+    importer.set_defaults(action=_run_import)
+    return parser
+
+
+def _add_generate(actions: Subparsers) -> None:
+    summary = "Let the experts demonstrate tasks in the Gymnasium environment, on all cores; failures are not kept"
+    example = "vipa dataset generate data/wipe --task wipe_board --n 50 --seed 0"
+    generate = add_command(actions, "generate", summary, example)
+    generate.add_argument("dataset", type=Path, help="a new folder, or a dataset that is continued")
+    generate.add_argument("--task", default="", metavar="A,B", help="default: all with an expert")
+    generate.add_argument("--variants", default="seen", metavar="X,Y", help="set-ups of the scene (default: seen)")
+    generate.add_argument("--n", type=int, default=50, metavar="N", help="rollouts in each (default: 50)")
+    generate.add_argument("--seed", type=int, default=0, help="of the first rollout (default: 0)")
+    shown = "px (default: 224x224); 224x168 is all that the laboratory's cameras see"
+    generate.add_argument("--image-size", default="224x224", metavar="WIDTHxHEIGHT", help=shown)
+    shown = "push the arm off the expert's targets now and then, by up to so many m (default: never)"
+    generate.add_argument("--noise", type=float, default=0.0, metavar="M", help=shown)
+    generate.add_argument("--workers", type=int, default=os.cpu_count(), metavar="N", help="default: the cores")
+    generate.set_defaults(action=_run_generate)
+
+
+def _add_export(actions: Subparsers) -> None:
+    summary = "Turn recordings into a dataset: rows at an even rate, aligned on exposures; what is there is left out"
+    export = add_command(actions, "export", summary, "vipa dataset export recordings --out data/wipe")
+    export.add_argument("recordings", type=Path, help="a folder of recordings, or one recording")
+    export.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="of the dataset, new or begun")
+    export.add_argument("--rate", type=float, default=20.0, metavar="HZ", help="rows of a second (default: 20)")
+    export.add_argument("--cameras", default="", metavar="A,B", help="default: all that were recorded")
+    shown = "px of the pictures' longer side; 0: as recorded (default: 224)"
+    export.add_argument("--image-size", type=int, default=224, metavar="PX", help=shown)
+    shown = "s without a frame or state with which a recording is still used (default: 0.1)"
+    export.add_argument("--longest-gap", type=float, default=0.1, metavar="S", help=shown)
+    export.add_argument("--instruction", default="", help="instead of those that were recorded")
+    export.add_argument("--failures", action="store_true", help="take episodes that failed, too")
+    export.add_argument("--lab", help="instead of those that are attached to the recordings")
+    export.add_argument("--trials", type=Path, metavar="LOG", help="of vipa trial: tells seeds, variants, outcomes")
+    export.set_defaults(action=_run_export)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the subcommand."""
+    from vipa_training.data.errors import DatasetError
+
+    try:
+        return int(options.action(options))
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(f"dataset: the package {error.name} is missing; pip install '.[data]'") from None
+    except DatasetError as error:
+        raise VipaError(str(error)) from None
+
+
+def _run_generate(options: argparse.Namespace) -> int:
+    from vipa_training.data.reader import Dataset
+
+    command = [sys.executable, "-m", "vipa_sim.demonstrations", str(options.dataset), "--tasks", options.task]
+    command += ["--variants", options.variants, "--n", str(options.n), "--seed", str(options.seed)]
+    command += ["--image-size", options.image_size, "--noise", str(options.noise), "--workers", str(options.workers)]
+    start = time.monotonic()
+    status = subprocess.run(command, check=False).returncode
+    if status:
+        return _finish(Result("dataset generate", False, details={"exit_status": status}), options)
+    with Dataset(options.dataset) as dataset:
+        figures = {"episodes": float(len(dataset.episodes)), "rows": float(dataset.length)}
+    result = Result("dataset generate", True, figures, details={"wall_s": time.monotonic() - start})
+    return _finish(result, options)
+
+
+def _run_export(options: argparse.Namespace) -> int:
+    from vipa.lab import load_lab
+    from vipa.recording.alignment import AlignConfig
+    from vipa.recording.dataset_export import export_recordings
+    from vipa.recording.export import ExportConfig, recordings
+    from vipa.trials.result import TrialLog
+
+    cameras = tuple(filter(None, options.cameras.split(",")))
+    try:
+        align = AlignConfig(options.rate, cameras, options.longest_gap)
+        config = ExportConfig(align, options.image_size, options.failures, options.instruction)
+    except ValueError as error:
+        raise ConfigurationError(f"dataset export: {error}") from None
+    lab = load_lab(options.lab) if options.lab else None
+    results = TrialLog(options.trials).read() if options.trials else []
+    listed = recordings(options.recordings)
+    done = export_recordings(listed, options.out, config, lab, results, _say(options))
+    figures = {
+        "exported": float(len(done.episodes)),
+        "refused": float(len(done.refused)),
+        "known": float(done.known),
+        "rows": sum(report["rows"] for report in done.episodes.values()),
+    }
+    _say(options)(f"{len(done.episodes)} exported, {done.known} were there already, {len(done.refused)} not exported")
+    details = {"dataset": str(options.out), "episodes": done.episodes, "refused": done.refused}
+    return _finish(Result("dataset export", bool(done.episodes or done.known), figures, details=details), options)
+
+
+def _run_check(options: argparse.Namespace) -> int:
+    from vipa_training.data.check import check_dataset
+
+    problems: list[str] = []
+    for problem in check_dataset(options.dataset):
+        problems.append(problem)
+        _say(options)(problem)
+    if not problems:
+        _say(options)("clean")
+    figures = {"problems": float(len(problems))}
+    return _finish(Result("dataset check", not problems, figures, details={"problems": problems}), options)
+
+
+def _run_stats(options: argparse.Namespace) -> int:
+    from vipa_training.data.files import write_json
+    from vipa_training.data.format import STATISTICS
+    from vipa_training.data.reader import Dataset
+    from vipa_training.data.statistics import as_lists
+
+    with Dataset(options.dataset) as dataset:
+        statistics = as_lists(dataset.compute_statistics())
+        figures = {"episodes": float(len(dataset.episodes)), "rows": float(dataset.length)}
+    try:
+        write_json(options.dataset / STATISTICS, statistics)
+    except OSError as error:
+        raise VipaError(f"{options.dataset / STATISTICS}: cannot be written: {error.strerror}") from None
+    _say(options)(f"statistics of {figures['episodes']:.0f} episodes, {figures['rows']:.0f} rows")
+    return _finish(Result("dataset stats", True, figures, details={"statistics": statistics}), options)
+
+
+def _run_merge(options: argparse.Namespace) -> int:
+    from vipa_training.data.merge import merge_datasets
+
+    count = sum(1 for _ in merge_datasets(options.datasets, options.out))
+    _say(options)(f"{count} episodes of {len(options.datasets)} datasets in {options.out}")
+    return _finish(Result("dataset merge", True, {"episodes": float(count)}), options)
+
+
+def _run_view(options: argparse.Namespace) -> int:
+    from vipa.trials.journal import write_durably
+    from vipa_training.data.page import dataset_page
+    from vipa_training.data.reader import Dataset
+
+    with Dataset(options.dataset) as dataset:
+        try:
+            numbers = [int(number) for number in options.episodes.split(",")] if options.episodes else None
+        except ValueError:
+            raise ConfigurationError(f"dataset view: --episodes {options.episodes}: expected numbers: 0,7") from None
+        shown = list(range(min(VIEWED, len(dataset.episodes)))) if numbers is None else numbers
+        page = dataset_page(dataset, shown)
+    path = options.out or options.dataset.with_name(f"{options.dataset.resolve().name}.html")
+    write_durably(path, page)
+    _say(options)(f"page: {path}")
+    figures = {"episodes": float(len(shown)), "megabytes": len(page) / 1e6}
+    return _finish(Result("dataset view", True, figures, details={"page": str(path)}), options)
+
+
+def _run_import(options: argparse.Namespace) -> int:
+    from vipa.recording.dataset_import import import_episode
+    from vipa_training.data.reader import Dataset
+
+    folder = options.recordings or repository_folder() / "recordings"
+    with Dataset(options.dataset) as dataset:
+        episode = import_episode(dataset, options.episode, folder, options.lab)
+    _say(options)(f"{folder / episode.name}: {episode.messages} messages, {sum(episode.frames.values())} frames")
+    figures = {"messages": float(episode.messages), "duration_s": episode.duration}
+    details = {"recording": str(folder / episode.name), "frames": episode.frames}
+    return _finish(Result("dataset import", episode.ended == "stopped", figures, details=details), options)
+
+
+def _say(options: argparse.Namespace) -> Callable[[str], None]:
+    output = sys.stderr if options.json == "-" else sys.stdout
+    return lambda line: print(line, file=output)
+
+
+def _finish(result: Result, options: argparse.Namespace) -> int:
+    if options.json:
+        result.write(options.json)
+    return 0 if result.passed else 1
