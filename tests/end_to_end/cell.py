@@ -50,6 +50,7 @@ class Cell:
         lab["referee"] = f"{self.host}:13370"
         lab["arm"]["address"] = self.host
         lab["hand"]["address"] = f"{self.host}:6000"
+        lab["console"] = {"host": self.host}
         for camera in lab["cameras"].values():
             camera["feed"] = camera["feed"].replace("127.0.0.1", self.host)
         change(lab)

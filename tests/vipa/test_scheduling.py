@@ -12,7 +12,9 @@ from vipa.scheduling import (
     CHAIN_PRIORITY,
     CONTROLLER_PRIORITY,
     DRAWING_PRIORITY,
+    OPERATOR_PRIORITY,
     WORLD_PRIORITY,
+    let_others_first,
     ordinary_scheduling,
     request_real_time,
 )
@@ -40,7 +42,8 @@ def in_thread(work: object) -> list[object]:
 
 
 def test_the_order_of_priorities() -> None:
-    assert CONTROLLER_PRIORITY > WORLD_PRIORITY > CHAIN_PRIORITY > DRAWING_PRIORITY > 0
+    assert CONTROLLER_PRIORITY > WORLD_PRIORITY > CHAIN_PRIORITY > max(DRAWING_PRIORITY, OPERATOR_PRIORITY)
+    assert min(DRAWING_PRIORITY, OPERATOR_PRIORITY) > 0
 
 
 @needs_permission
@@ -91,3 +94,18 @@ def test_niceness_counts_between_sessions() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, start_new_session=True
     )
     assert found.stdout.split()[-1] == str(os.nice(0) + 3)
+
+
+def test_one_thread_can_let_others_first() -> None:
+    def niceness() -> int:
+        return os.getpriority(os.PRIO_PROCESS, 0)
+
+    def work() -> tuple[int, int]:
+        if _may_be_real_time():
+            request_real_time(OPERATOR_PRIORITY)
+        let_others_first(3)
+        return niceness(), os.sched_getscheduler(0)
+
+    before = niceness()
+    assert in_thread(work) == [(min(before + 3, 19), os.SCHED_OTHER)]
+    assert niceness() == before

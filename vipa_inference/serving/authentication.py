@@ -14,8 +14,8 @@ CLIENT_HEADER = "Vipa-Client"
 """Says which client it is, so that its episode goes on when it connects again."""
 
 
-def read_token(file: Path | None) -> str | None:
-    """The token in a file or, without one, in the environment; None where there is none.
+def read_token(file: Path | None, variable: str = TOKEN_VARIABLE) -> str | None:
+    """The token in a file or, without one, in the environment's ``variable``; None where there is none.
 
     It never stands on a command line, where every user of the machine could read it.
 
@@ -23,7 +23,7 @@ def read_token(file: Path | None) -> str | None:
         PolicyError: the file cannot be read, or the token is empty or holds spaces or characters outside ASCII.
     """
     if file is None:
-        token, where = os.environ.get(TOKEN_VARIABLE) or None, TOKEN_VARIABLE
+        token, where = os.environ.get(variable) or None, variable
     else:
         where = str(file)
         try:

@@ -9,6 +9,7 @@ import pytest
 from fabricated_recordings import START_NS, file_of, new_recorder, record, small_robot
 
 from vipa import cli
+from vipa.commands import client as client_module
 from vipa.commands import record as command
 from vipa.recording.store import RecordingStore
 
@@ -107,8 +108,8 @@ def client(monkeypatch):
         output = answer if isinstance(answer, str) else json.dumps(answer)
         return subprocess.CompletedProcess(line, 0, output, "")
 
-    monkeypatch.setattr(command, "ros_environment", dict)
-    monkeypatch.setattr(command.subprocess, "run", run_client)
+    monkeypatch.setattr(client_module, "ros_environment", dict)
+    monkeypatch.setattr(client_module.subprocess, "run", run_client)
     return asked, answer
 
 
@@ -138,9 +139,9 @@ def test_a_refusal_is_told_and_fails(client, tmp_path, capsys):
 
 
 def test_a_client_that_fails_is_told(monkeypatch, capsys):
-    monkeypatch.setattr(command, "ros_environment", dict)
+    monkeypatch.setattr(client_module, "ros_environment", dict)
     broken = subprocess.CompletedProcess([], 1, "", "no such library\n")
-    monkeypatch.setattr(command.subprocess, "run", lambda *_, **__: broken)
+    monkeypatch.setattr(client_module.subprocess, "run", lambda *_, **__: broken)
     assert cli.main(["record", "stop"]) == 1
     assert capsys.readouterr().err == "vipa: record stop: the client failed: no such library\n"
 
@@ -149,8 +150,8 @@ def test_a_client_that_hangs_is_told(monkeypatch, capsys):
     def hang(line, **_):
         raise subprocess.TimeoutExpired(line, 90)
 
-    monkeypatch.setattr(command, "ros_environment", dict)
-    monkeypatch.setattr(command.subprocess, "run", hang)
+    monkeypatch.setattr(client_module, "ros_environment", dict)
+    monkeypatch.setattr(client_module.subprocess, "run", hang)
     assert cli.main(["record", "stop"]) == 1
     assert capsys.readouterr().err == "vipa: record stop: no answer within 90 s\n"
 
@@ -162,7 +163,7 @@ def test_run_starts_the_node_of_the_graph(monkeypatch, tmp_path):
         lines.append((line, Path(line[-1]).read_text()))
         return subprocess.CompletedProcess(line, 3)
 
-    monkeypatch.setattr(command, "ros_environment", dict)
+    monkeypatch.setattr(client_module, "ros_environment", dict)
     monkeypatch.setattr(command, "repository_folder", lambda: tmp_path)
     monkeypatch.setattr(command.subprocess, "run", note)
     assert cli.main(["record", "run", "--recordings", "/data/wipe"]) == 1

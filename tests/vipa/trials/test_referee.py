@@ -328,6 +328,39 @@ def test_a_terminal_that_closes_during_the_trial_is_a_failure():
         referee.reset("reach", 8)
 
 
+def test_an_operator_without_a_terminal_answers_from_elsewhere_and_each_question_once():
+    questions = []
+
+    def keep_waiting():  # answers come while the referee waits
+        assert not referee.answer("touch red", "y")  # not what is asked
+        assert referee.answer("", "")
+        assert not referee.answer("", "")  # answered already
+        return True
+
+    referee = OperatorReferee({"reach": TASK}, None, io.StringIO(), lambda: 42, questions.append, keep_waiting)
+    assert referee.reset("reach", 7) == TASK
+    assert not referee.answer("touch green", "y")
+    assert referee.answer("touch red", "y")
+    assert not referee.answer("touch red", "y")
+    assert not referee.answer("touch green", "n")  # its turn comes when the referee has judged
+    assert referee.judge() == Judgement((True, False), 42)
+    assert referee.answer("touch green", "a")  # a reason is missing: it is asked again
+    assert referee.judge() == Judgement((True, False), 42)
+    assert referee.answer("touch green", "a the cloth fell")
+    assert referee.judge().abort == "the operator: the cloth fell"
+    asked = [(question.kind, question.sub_task) for question in questions]
+    assert asked == [("set_up", ""), ("judge", "touch red"), ("judge", "touch green"), ("judge", "touch green")]
+
+
+def test_nobody_is_waited_for_longer_than_told():
+    questions = []
+    referee = OperatorReferee({"reach": TASK}, None, io.StringIO(), lambda: 42, questions.append, lambda: False)
+    with pytest.raises(RefereeError, match="before the cell was ready"):
+        referee.reset("reach", 7)
+    assert questions[-1] is None
+    assert not referee.answer("", "")
+
+
 def test_answers_typed_after_a_trial_do_not_count_for_the_next():
     referee, keyboard, screen = operator()
     for line in ("y", "y"):

@@ -21,6 +21,7 @@ import yaml
 from vipa.environment import ros_environment
 from vipa.errors import ConfigurationError
 from vipa.graph import GraphArguments, NodeDescription, describe
+from vipa.lab import load_lab
 from vipa.leftovers import MARK, clean_shared_memory, end_stale_processes, graph_processes, mark
 from vipa.scheduling import be_nice
 
@@ -82,7 +83,10 @@ def run_graph(arguments: GraphArguments, folder: Path, domain: int | None = None
     environment = ros_environment()
     if domain is not None:
         environment["ROS_DOMAIN_ID"] = str(domain)
-    return Bringup(describe(arguments), folder, environment).run()
+    nodes = describe(arguments)
+    if arguments.console:
+        say(f"console: {load_lab(arguments.lab).console.address}")
+    return Bringup(nodes, folder, environment).run()
 
 
 def new_log_folder(root: Path) -> Path:

@@ -14,6 +14,7 @@ from pathlib import Path
 CONTROLLER_PRIORITY = 20
 WORLD_PRIORITY = 10
 CHAIN_PRIORITY = 2
+OPERATOR_PRIORITY = 1
 DRAWING_PRIORITY = 1
 RECORDER_PRIORITY = 1
 """Behind the chain, so that it costs no latency; beside the drawing: a full machine stretches simulated time then, and
@@ -57,6 +58,7 @@ def be_nice(increment: int) -> None:
             _AUTOGROUP.write_text(str(niceness), encoding="ascii")
 
 
-def be_nice_alone(increment: int) -> None:
-    """Lower the priority of the calling thread by ``increment``, and of no other thread of this process."""
+def let_others_first(increment: int) -> None:
+    """Take the real-time priority from the calling thread, if it has one, and raise its niceness by ``increment``."""
+    os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
     os.setpriority(os.PRIO_PROCESS, 0, os.getpriority(os.PRIO_PROCESS, 0) + increment)

@@ -22,7 +22,6 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     summary = "Start the laboratory, if it is simulated, and the whole ROS graph; Ctrl-C stops everything in order"
     parser = add_command(subparsers, "bringup", summary, "vipa bringup --lab simulated --policy scripted --smoke 60")
     add_graph_options(parser)
-    parser.add_argument("--console", action="store_true", help="with the operator's web page")
     parser.add_argument("--record", action="store_true", help="with the recorder")
     parser.add_argument("--recordings", default="", metavar="FOLDER", help="of episodes (default: recordings/)")
     parser.add_argument(
@@ -40,6 +39,7 @@ def add_graph_options(parser: argparse.ArgumentParser) -> None:
     add_policy_options(parser)
     parser.add_argument("--task", default="reach", help="scene of the simulated laboratory (default: reach)")
     parser.add_argument("--seed", type=int, default=0, help="of the simulated scene (default: 0)")
+    parser.add_argument("--console", action="store_true", help="with the operator's web page")
     parser.add_argument("--instruction", default="", help="what the policy is told to do")
     parser.add_argument("--domain", type=domain, metavar="ID", help="ROS domain (default: ROS_DOMAIN_ID, else 0)")
     parser.add_argument("--logs", type=Path, metavar="FOLDER", help="where logs go (default: logs/ in the repository)")
@@ -69,6 +69,7 @@ def graph_arguments(options: argparse.Namespace) -> GraphArguments:
         policy_options=policy_options_text(options_from_pairs(options.policy_option)),
         task=options.task,
         seed=options.seed,
+        console=options.console,
         instruction=options.instruction or _usual_instruction(options.lab, options.policy, options.task),
     )
 
@@ -87,9 +88,7 @@ def log_folder(options: argparse.Namespace) -> Path:
 
 def run(options: argparse.Namespace) -> int:
     """Run the subcommand."""
-    arguments = replace(
-        graph_arguments(options), console=options.console, record=options.record, recordings=options.recordings
-    )
+    arguments = replace(graph_arguments(options), record=options.record, recordings=options.recordings)
     folder = log_folder(options)
     measured = folder / "monitor.json"
     if options.smoke is not None:

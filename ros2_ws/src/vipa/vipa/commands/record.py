@@ -1,7 +1,6 @@
 """``vipa record``: lead the recorder of a running graph, list episodes, complete those that a crash cut off."""
 
 import argparse
-import json
 import subprocess
 import sys
 from dataclasses import asdict
@@ -12,14 +11,12 @@ import yaml
 
 from vipa.bringup import new_log_folder
 from vipa.commands import Subparsers, add_command
-from vipa.commands.bringup import domain
-from vipa.environment import repository_folder, ros_environment
-from vipa.errors import ConfigurationError
+from vipa.commands.client import add_domain, ask, client_environment
+from vipa.environment import repository_folder
 from vipa.graph import recorder_beside
 from vipa.result import Result
 
 CLIENT = "vipa.nodes.recorder_client"
-TIME_OUT_S = 90.0
 
 
 def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
@@ -31,7 +28,7 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     runner = add_command(actions, "run", summary, "vipa record run --lab simulated --recordings /data/wipe_board")
     runner.add_argument("--lab", default="simulated", help="a shipped laboratory or a YAML file (default: simulated)")
     runner.add_argument("--recordings", default="", metavar="FOLDER", help="of the episodes (default: recordings/)")
-    _add_domain(runner)
+    add_domain(runner)
     runner.set_defaults(action=_run_recorder)
 
     start = _add_call(actions, "start", "Begin an episode", 'vipa record start "put three objects into the drawer"')
@@ -63,13 +60,9 @@ def run(options: argparse.Namespace) -> int:
 
 def _add_call(actions: Subparsers, name: str, summary: str, example: str) -> argparse.ArgumentParser:
     parser = add_command(actions, name, summary, example)
-    _add_domain(parser)
+    add_domain(parser)
     parser.set_defaults(action=_run_call, command=name, kind="", text="")
     return parser
-
-
-def _add_domain(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--domain", type=domain, metavar="ID", help="ROS domain (default: ROS_DOMAIN_ID, else 0)")
 
 
 def _add_folder(parser: argparse.ArgumentParser) -> None:
@@ -83,21 +76,13 @@ def _run_recorder(options: argparse.Namespace) -> int:
     parameters.write_text(yaml.safe_dump({"/**": {"ros__parameters": dict(node.parameters)}}), encoding="utf-8")
     command = [sys.executable, "-m", node.module, "--ros-args", "-r", f"__node:={node.name}",
                "--params-file", str(parameters)]  # fmt: skip
-    status = subprocess.run(command, env=_environment(options.domain), check=False).returncode
+    status = subprocess.run(command, env=client_environment(options.domain), check=False).returncode
     return _finish(Result("record run", status == 0, details={"exit_status": status}), options)
 
 
 def _run_call(options: argparse.Namespace) -> int:
-    command = [sys.executable, "-m", CLIENT, options.command, "--kind", options.kind, "--text", options.text]
-    environment = _environment(options.domain)
-    try:
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=TIME_OUT_S, check=False)
-    except subprocess.TimeoutExpired:
-        raise ConfigurationError(f"record {options.command}: no answer within {TIME_OUT_S:.0f} s") from None
-    try:
-        answer: dict[str, Any] = json.loads(done.stdout)
-    except ValueError:
-        raise ConfigurationError(f"record {options.command}: the client failed: {done.stderr.strip()}") from None
+    arguments = [options.command, "--kind", options.kind, "--text", options.text]
+    answer = ask(f"record {options.command}", CLIENT, arguments, options.domain)
     line = " ".join(word for word in (f"{answer['episode']}:" if answer["episode"] else "", answer["message"]) if word)
     print(line, file=sys.stderr if options.json == "-" or not answer["success"] else sys.stdout)
     return _finish(Result(f"record {options.command}", bool(answer["success"]), details=answer), options)
@@ -162,13 +147,6 @@ def _run_recover(options: argparse.Namespace) -> int:
 
 def _folder(options: argparse.Namespace) -> Path:
     return options.folder if options.folder is not None else repository_folder() / "recordings"
-
-
-def _environment(chosen: int | None) -> dict[str, str]:
-    environment = ros_environment()
-    if chosen is not None:
-        environment["ROS_DOMAIN_ID"] = str(chosen)
-    return environment
 
 
 def _finish(result: Result, options: argparse.Namespace) -> int:

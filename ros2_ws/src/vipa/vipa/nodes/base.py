@@ -10,6 +10,8 @@ from typing import Any
 
 import rclpy
 from rclpy.callback_groups import CallbackGroup
+from rclpy.clock import Clock
+from rclpy.clock_type import ClockType
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
@@ -29,6 +31,7 @@ RELIABLE_DEEP = QoSProfile(depth=200, reliability=ReliabilityPolicy.RELIABLE, hi
 LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 HEARTBEAT_PERIOD_S = 0.1
 TRANSITION_TIME_OUT_S = 60.0
+START_DELAY_S = 0.1
 
 
 class PolledGroup(CallbackGroup):
@@ -120,18 +123,17 @@ class ManagedNode(LifecycleNode):
 
     def take_all(self, subscription: Any) -> list[Any]:
         """All waiting messages of a polled subscription, oldest first."""
-        messages: list[Any] = []
-        with subscription.handle:
-            while True:
-                taken = subscription.handle.take_message(subscription.msg_type, False)
-                if taken is None:
-                    return messages
-                messages.append(taken[0])
+        return take_messages(subscription)
 
     def take_latest(self, subscription: Any) -> Any | None:
         """The newest waiting message of a polled subscription, or None."""
         messages = self.take_all(subscription)
         return messages[-1] if messages else None
+
+    def autostart(self) -> None:
+        """Configure and activate without the supervisor, as soon as the executor runs; a failure ends the node."""
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._starter = self.create_timer(START_DELAY_S, self._start_up, clock=steady)
 
     def motion_allowed(self) -> bool:
         """True while a fresh message of the supervisor allows motion (watchdog on wall time)."""
@@ -170,6 +172,15 @@ class ManagedNode(LifecycleNode):
             return answer.get(timeout=TRANSITION_TIME_OUT_S)
         except queue.Empty:
             return VipaError(f"{self.get_name()}: the main loop did not answer within {TRANSITION_TIME_OUT_S:.0f} s")
+
+    def _start_up(self) -> None:
+        """In the executor's thread, once."""
+        self._starter.cancel()
+        self.trigger_configure()
+        if self.lifecycle_state != "inactive":
+            self.finish(1, "")  # the transition has said why
+            return
+        self.trigger_activate()
 
     # -- lifecycle ---------------------------------------------------------------------------------------------------
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -244,6 +255,20 @@ class ManagedNode(LifecycleNode):
         beat.header.stamp = to_time(self.clock.now_ns())
         beat.lifecycle_state = self.lifecycle_state
         self._heartbeats.publish(beat)
+
+
+def take_messages(subscription: Any, raw: bool = False) -> list[Any]:
+    """All waiting messages of a subscription that no executor serves, oldest first.
+
+    Args:
+        subscription: one made with ``ManagedNode.polled``, or in a ``PolledGroup``.
+        raw: as they came over the wire, bytes.
+    """
+    messages: list[Any] = []
+    with subscription.handle:
+        while (taken := subscription.handle.take_message(subscription.msg_type, raw)) is not None:
+            messages.append(taken[0])
+    return messages
 
 
 def _ignore(message: Any) -> None:

@@ -19,7 +19,7 @@ from vipa.nodes.base import FRAMES, LATCHED, LATEST, RELIABLE, RELIABLE_DEEP, Ma
 from vipa.nodes.messages import to_time
 from vipa.nodes.monitor import step_from_trace
 from vipa.trials.loop_figures import loop_figures
-from vipa.trials.referee import Assignment, Referee, make_referee
+from vipa.trials.referee import Assignment, Question, Referee, make_referee
 from vipa.trials.result import TrialLog, TrialResult
 from vipa.trials.schedule import PlanSchedule, Schedule, SeedSchedule, Setup
 from vipa.trials.store import TrialStore
@@ -47,11 +47,16 @@ class TrialNode(ManagedNode):
         self.declare_parameter("log", "trials.jsonl")
         self.declare_parameter("plan", "")
         self.declare_parameter("run", 0)
-        self._referee: Referee = make_referee(self.lab.referee, self.clock.now_ns)
+        self._states = self.create_publisher(TrialEvent, "/trial/state", LATCHED)
+        self._operator = self.polled(TrialEvent, "/trial/answer", RELIABLE)
+        self._referee: Referee = make_referee(
+            self.lab.referee, self.clock.now_ns, self._on_question, self._take_answers
+        )
         self._log = TrialLog(Path(str(self.get_parameter("log").value)))
         self._schedule = self._make_schedule()
         self._ends_when_done = self._schedule.upcoming is not None or bool(self.get_parameter("plan").value)
         self._is_scheduled = False  # the running trial
+        self._asks = False  # whether the referee waits for the operator
         self._seed = 0
         self._trial: Trial | None = None
         self._result: TrialResult | None = None
@@ -68,6 +73,7 @@ class TrialNode(ManagedNode):
         self._events = self.create_publisher(TrialEvent, "/trial/events", RELIABLE)
         self._instruction = self.create_publisher(String, "/policy/instruction", LATCHED)
         self._instruct(HOLD_INSTRUCTION)
+        self._tell_state("idle")
         self._server = ActionServer(
             self,
             RunTrial,
@@ -81,6 +87,7 @@ class TrialNode(ManagedNode):
         """Begin the next trial when the cell is ready; judge the running one."""
         self._cell = self.take_latest(self._cells) or self._cell
         self._collect()
+        self._take_answers()
         if self._trial is None:
             self._begin_next()
         elif time.monotonic() >= self._next_judgement:
@@ -131,22 +138,26 @@ class TrialNode(ManagedNode):
             self._begin(setup, float(self.get_parameter("time_limit").value or 0.0), task, instruction)
             self._is_scheduled = True
         except VipaError as error:
-            self.finish(1, f"trial: {error}")
+            if self.exit_status is None:
+                self.finish(1, f"trial: {error}")
 
     def _ready(self) -> bool:
         return self._cell is not None and self._cell.state == SupervisorState.READY and self.clock.now_ns() > 0
 
     def _begin(self, setup: Setup, time_limit: float, task: str, instruction: str) -> None:
+        self._seed = setup.seed
         assignment: Assignment = self._referee.reset(task, setup.seed, setup.variant)
         changes = {"instruction": instruction} if instruction else {}
         changes |= {"time_limit": time_limit} if time_limit else {}
         assignment = dataclasses.replace(assignment, **changes)
         self._trial = Trial(assignment, seed=setup.seed, variant=setup.variant, policy=setup.policy)
-        self._seed, self._result, self._is_scheduled = setup.seed, None, False
+        self._result, self._is_scheduled = None, False
         self._statistics.clear()
         self._policy_hash = ""
         self._done.clear()
         self._emit(self._trial.start(self.clock.now_ns()))
+        if not self._asks:
+            self._tell_state("running")
         self._instruct(assignment.instruction)
 
     def _judge(self) -> None:
@@ -173,6 +184,7 @@ class TrialNode(ManagedNode):
     def _end(self) -> None:
         assert self._trial is not None
         self._instruct(HOLD_INSTRUCTION)
+        self._tell_state("idle")
         result, self._trial = self._trial.result, None
         assert result is not None
         figures = loop_figures(self._statistics)
@@ -190,10 +202,37 @@ class TrialNode(ManagedNode):
     def _emit(self, events: Any) -> None:
         for event in events:
             message = TrialEvent(event=event.kind, sub_task=event.sub_task, detail=event.detail)
-            message.trial = f"{self.get_parameter('task').value}-{self._seed}"
+            message.trial = self._trial_name
             message.header.stamp = to_time(event.time_ns)
             self._events.publish(message)
             self.get_logger().info(" ".join(w for w in ("trial:", event.kind, event.sub_task, event.detail) if w))
+
+    # -- what the operator is asked ----------------------------------------------------------------------------------
+    @property
+    def _trial_name(self) -> str:
+        return f"{self.get_parameter('task').value}-{self._seed}"
+
+    def _tell_state(self, kind: str, sub_task: str = "", text: str = "") -> None:
+        message = TrialEvent(trial=self._trial_name, event=kind, sub_task=sub_task, detail=text)
+        message.header.stamp = to_time(self.clock.now_ns())
+        self._states.publish(message)
+
+    def _on_question(self, question: Question | None) -> None:
+        self._asks = question is not None
+        if question is None:
+            self._tell_state("running")
+        else:
+            self._tell_state(question.kind, question.sub_task, question.text)
+
+    def _take_answers(self) -> bool:
+        """Give the referee what the operator answered; False once the node is to end."""
+        for message in self.take_all(self._operator):
+            lines = {"ready": "", "yes": "y", "no": "n", "abort": f"a {message.detail}"}
+            is_for_this = message.trial == self._trial_name and message.event in lines
+            if not (is_for_this and self._referee.answer(message.sub_task, lines[message.event])):
+                line = f"trial: answer {message.event} {message.sub_task}: not what is asked; ignored"
+                self.get_logger().warning(" ".join(line.split()))
+        return self.exit_status is None
 
     # -- action /trial/run -------------------------------------------------------------------------------------------
     def _on_goal(self, goal: Any) -> GoalResponse:

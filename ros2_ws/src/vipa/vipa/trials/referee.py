@@ -11,6 +11,8 @@ from vipa.errors import VipaError
 from vipa.lab import split_address
 from vipa.laboratory_client import LaboratoryClient, LaboratoryError
 
+PATIENCE_S = 0.1
+
 
 class RefereeError(VipaError):
     """The referee cannot be reached, refuses, or answers what cannot be understood."""
@@ -94,6 +96,10 @@ class Referee(Protocol):
         """
         ...
 
+    def answer(self, sub_task: str, line: str) -> bool:
+        """Take an operator's answer about a sub-task, or about the set-up; False where none is waited for."""
+        ...
+
     def close(self) -> None:
         """Release what the referee holds."""
         ...
@@ -133,6 +139,10 @@ class LaboratoryReferee:
         except ValueError as error:
             raise RefereeError(f"{self._name}: its answer to judge cannot be used: {error}") from None
 
+    def answer(self, sub_task: str, line: str) -> bool:
+        """Never: the laboratory judges by itself."""
+        return False
+
     def close(self) -> None:
         """Close the connection; the next request opens it again."""
         self._client.close()
@@ -148,24 +158,42 @@ class LaboratoryReferee:
             raise RefereeError(str(error)) from None
 
 
+@dataclass(frozen=True)
+class Question:
+    """What a person is asked: to set a task up (``kind`` "set_up"), or whether a sub-task is done ("judge")."""
+
+    kind: str
+    sub_task: str
+    text: str
+
+
 class OperatorReferee:
     """A person judges: asked for one sub-task after the other, answers y or n and Enter; "a REASON" aborts the trial.
 
     Args:
         assignments: the tasks by name.
-        keys: where the answers come from, a terminal.
+        keys: where answers come from, a terminal; None: from ``answer`` alone.
         screen: where the questions go.
         clock_ns: ROS time, ns.
+        on_question: is told each question, and None when there is none any more.
+        keep_waiting: is called every ``PATIENCE_S`` while ``reset`` waits; False: give up.
     """
 
     def __init__(
-        self, assignments: Mapping[str, Assignment], keys: TextIO, screen: TextIO, clock_ns: Callable[[], int]
+        self,
+        assignments: Mapping[str, Assignment],
+        keys: TextIO | None,
+        screen: TextIO,
+        clock_ns: Callable[[], int],
+        on_question: Callable[[Question | None], None] = lambda question: None,
+        keep_waiting: Callable[[], bool] = lambda: True,
     ) -> None:
         self._assignments = assignments
         self._keys, self._screen = keys, screen
-        self._clock_ns = clock_ns
+        self._clock_ns, self._on_question, self._keep_waiting = clock_ns, on_question, keep_waiting
         self._lines: queue.Queue[str | None] = queue.Queue()
         self._reader: threading.Thread | None = None
+        self._question: Question | None = None
         self._sub_tasks: tuple[str, ...] = ()
         self._answers: list[bool] = []
         self._abort = ""
@@ -175,17 +203,19 @@ class OperatorReferee:
         """Ask the operator to set the cell up, and wait for Enter."""
         if task not in self._assignments:
             raise RefereeError(f"operator: unknown task {task}; known: {', '.join(sorted(self._assignments))}")
-        if self._reader is None:
-            self._reader = threading.Thread(target=self._read, name="operator keys", daemon=True)
+        if self._keys is not None and self._reader is None:
+            self._reader = threading.Thread(target=self._read, args=(self._keys,), name="operator keys", daemon=True)
             self._reader.start()
         while not self._lines.empty():
             self._next_line()  # typed ahead, meant for the trial before
         assignment = self._assignments[task]
         self._sub_tasks, self._answers, self._abort = assignment.sub_tasks, [], ""
-        self._say(f"Set up {task} ({variant}, placement {seed}): {assignment.instruction}")
+        set_up = f"Set up {task} ({variant}, placement {seed}): {assignment.instruction}"
+        self._say(set_up)
         self._say("Press Enter when the cell is ready.")
-        if self._closed or self._lines.get() is None:
-            self._closed = True
+        self._put(Question("set_up", "", set_up))
+        if not self._wait_for_line():
+            self._put(None)
             raise RefereeError(
                 "operator: the terminal was closed before the cell was ready. Start the trial on a terminal"
             )
@@ -208,6 +238,35 @@ class OperatorReferee:
         done = (*self._answers, *[False] * (len(self._sub_tasks) - len(self._answers)))
         return Judgement(done, self._clock_ns(), failure, self._abort)
 
+    def answer(self, sub_task: str, line: str) -> bool:
+        """Answer from elsewhere than the terminal with what would be typed there.
+
+        Args:
+            sub_task: about which the operator was asked; empty: about the set-up.
+            line: "" (ready), "y", "n", or "a REASON".
+
+        Returns:
+            False where this is not what is asked, or was answered already.
+        """
+        question = self._question
+        if question is None or question.sub_task != sub_task or (question.kind == "set_up") != (line == ""):
+            return False
+        self._question = None
+        self._lines.put(line)
+        return True
+
+    def close(self) -> None:
+        """The thread that waits for keys ends with the stream or the process."""
+
+    def _wait_for_line(self) -> bool:
+        while not self._closed and self._keep_waiting():
+            try:
+                self._closed = self._lines.get(timeout=PATIENCE_S) is None
+                return not self._closed
+            except queue.Empty:
+                continue
+        return False
+
     def _take(self, line: str) -> None:
         key, _, rest = line.partition(" ")
         if key.lower() in ("a", "abort") and rest.strip():
@@ -217,12 +276,10 @@ class OperatorReferee:
             self._ask()
         else:
             self._say("Please answer y (done) or n (failed), or abort the trial: a REASON.")
+            self._ask()
 
-    def close(self) -> None:
-        """The thread that waits for keys ends with the stream or the process."""
-
-    def _read(self) -> None:
-        for line in self._keys:
+    def _read(self, keys: TextIO) -> None:
+        for line in keys:
             self._lines.put(line.strip())
         self._lines.put(None)
 
@@ -232,22 +289,37 @@ class OperatorReferee:
         return line
 
     def _ask(self) -> None:
-        if len(self._answers) < len(self._sub_tasks):
-            self._say(f"Sub-task {len(self._answers) + 1}: {self._sub_tasks[len(self._answers)]} - done? [y/n]")
+        if len(self._answers) == len(self._sub_tasks):
+            self._put(None)
+            return
+        sub_task = self._sub_tasks[len(self._answers)]
+        text = f"Sub-task {len(self._answers) + 1}: {sub_task} - done?"
+        self._say(f"{text} [y/n]")
+        self._put(Question("judge", sub_task, text))
+
+    def _put(self, question: Question | None) -> None:
+        self._question = question
+        self._on_question(question)
 
     def _say(self, line: str) -> None:
         self._screen.write(line + "\n")
         self._screen.flush()
 
 
-def make_referee(address: str, clock_ns: Callable[[], int]) -> Referee:
+def make_referee(
+    address: str,
+    clock_ns: Callable[[], int],
+    on_question: Callable[[Question | None], None] = lambda question: None,
+    keep_waiting: Callable[[], bool] = lambda: True,
+) -> Referee:
     """The referee that ``referee`` in a laboratory's YAML names: "operator", or the address of a control port.
 
     Raises:
         ConfigurationError: neither.
     """
     if address == "operator":
-        return OperatorReferee(OPERATOR_TASKS, sys.stdin, sys.stdout, clock_ns)
+        keys = sys.stdin if sys.stdin.isatty() else None
+        return OperatorReferee(OPERATOR_TASKS, keys, sys.stdout, clock_ns, on_question, keep_waiting)
     return LaboratoryReferee(split_address(address, "referee"))
 
 
