@@ -3,6 +3,8 @@
 import pytest
 from end_to_end.cell import Cell, processes_of
 
+from vipa.recording.store import list_episodes
+from vipa.trials.result import TrialLog
 from vipa_sim.environment import EnvironmentConfig, LaboratoryEnvironment
 from vipa_sim.experts import WorldExpert, make_expert
 from vipa_sim.rollout import rollout
@@ -15,7 +17,9 @@ TASK, SEED = "water_plant", 1
 def test_the_graph_ends_in_the_sub_tasks_of_the_environment_without_a_reflex_or_a_refusal(cell: Cell) -> None:
     environment = LaboratoryEnvironment(TASK, EnvironmentConfig(render=False))
     expected = rollout(environment, WorldExpert(make_expert(TASK), environment.world), SEED)
-    status, output, result = cell.run("trial", "--task", TASK, "--policy", "expert", "--seed", str(SEED))
+    recordings, log = cell.folder / "recordings", cell.folder / "trials.jsonl"
+    options = ["--policy", "expert", "--seed", str(SEED), "--log", str(log), "--recordings", str(recordings)]
+    status, output, result = cell.run("trial", "--task", TASK, "--record", *options)
     assert status == 0, output
     (task,) = result["details"]["report"]["tasks"]
     done = {name: bool(rate["successes"]) for name, rate in task["sub_tasks"].items()}
@@ -27,3 +31,9 @@ def test_the_graph_ends_in_the_sub_tasks_of_the_environment_without_a_reflex_or_
     assert "motion aborted" not in cell.log("laboratory")
     assert "REFLEX" not in cell.log("arm")
     assert processes_of(cell) == []
+
+    (trial,), (entry,) = TrialLog(log).read(), list_episodes(recordings)
+    assert trial.recording == str(entry.folder)
+    assert entry.episode is not None, entry.problem
+    assert (entry.episode.outcome, entry.episode.instruction) == ("success", trial.instruction)
+    assert entry.episode.duration == pytest.approx(trial.duration, abs=1.0)

@@ -1,8 +1,8 @@
 """Who runs first on a busy machine: real-time scheduling and niceness, where the machine permits them.
 
 From the highest priority down: franky's control thread (it asks for itself), the controller, the simulated world, the
-chain from a frame to a motor command, the simulated cameras' drawing and the recorder, and then everything that can
-wait.
+chain from a frame to a motor command, the simulated cameras' drawing with recorder and monitor, and then everything
+that can wait.
 """
 
 import contextlib
@@ -16,9 +16,9 @@ WORLD_PRIORITY = 10
 CHAIN_PRIORITY = 2
 OPERATOR_PRIORITY = 1
 DRAWING_PRIORITY = 1
-RECORDER_PRIORITY = 1
-"""Behind the chain, so that it costs no latency; beside the drawing: a full machine stretches simulated time then, and
-drops nothing."""
+LISTENER_PRIORITY = 1
+"""Of recorder and monitor: behind the chain, so that they cost no latency; beside the drawing: a full machine stretches
+simulated time then, and they miss nothing."""
 
 _AUTOGROUP = Path("/proc/self/autogroup")
 

@@ -22,8 +22,7 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     summary = "Start the laboratory, if it is simulated, and the whole ROS graph; Ctrl-C stops everything in order"
     parser = add_command(subparsers, "bringup", summary, "vipa bringup --lab simulated --policy scripted --smoke 60")
     add_graph_options(parser)
-    parser.add_argument("--record", action="store_true", help="with the recorder")
-    parser.add_argument("--recordings", default="", metavar="FOLDER", help="of episodes (default: recordings/)")
+    add_recorder_options(parser)
     parser.add_argument(
         "--smoke",
         type=seconds,
@@ -43,6 +42,12 @@ def add_graph_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--instruction", default="", help="what the policy is told to do")
     parser.add_argument("--domain", type=domain, metavar="ID", help="ROS domain (default: ROS_DOMAIN_ID, else 0)")
     parser.add_argument("--logs", type=Path, metavar="FOLDER", help="where logs go (default: logs/ in the repository)")
+
+
+def add_recorder_options(parser: argparse.ArgumentParser) -> None:
+    """The options of every command whose graph may have the recorder."""
+    parser.add_argument("--record", action="store_true", help="with the recorder")
+    parser.add_argument("--recordings", default="", metavar="FOLDER", help="of episodes (default: recordings/)")
 
 
 def add_policy_options(parser: argparse.ArgumentParser) -> None:

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 from vipa.bringup import run_graph, say
 from vipa.commands import add_command
-from vipa.commands.bringup import add_graph_options, graph_arguments, log_folder
+from vipa.commands.bringup import add_graph_options, add_recorder_options, graph_arguments, log_folder
+from vipa.environment import repository_folder
 from vipa.errors import ConfigurationError
-from vipa.graph import trial_node
+from vipa.graph import GraphArguments, Parameter, trial_node
 from vipa.policy_options import options_from_pairs, policy_options_text, read_policy_options
 from vipa.result import Result
 from vipa.trials.html_report import html_report
@@ -36,6 +37,7 @@ def add_parser(subparsers: "Subparsers") -> argparse.ArgumentParser:
     summary = "Run trials of a task through the whole graph and print the report"
     parser = add_command(subparsers, "trial", summary, "vipa trial --task reach --trials 3 --seed 7")
     add_graph_options(parser)
+    add_recorder_options(parser)
     parser.set_defaults(task="")  # a task of its own for each way of running trials
     parser.add_argument(
         "--trials", type=int, default=1, metavar="N", help="how many, with consecutive seeds (default: 1)"
@@ -116,9 +118,10 @@ def _run_trials(options: argparse.Namespace) -> int:
             "trials": options.trials,
             "time_limit": options.time_limit,
             "log": str(options.log or folder / "trials.jsonl"),
+            **_recordings(options),
         }
     )
-    arguments = replace(graph_arguments(options), instruction=HOLD_INSTRUCTION, extra=(node,))
+    arguments = replace(_graph(options), extra=(node,))
     say(f"logs: {folder}")
     outcome = run_graph(arguments, folder, options.domain)
     results = log.read()[before:]
@@ -134,6 +137,19 @@ def _run_trials(options: argparse.Namespace) -> int:
         {"report": report.to_json_dict(), "logs": str(folder)},
     )
     return _finish(result, options)
+
+
+def _graph(options: argparse.Namespace) -> GraphArguments:
+    """The graph, in which the policy holds until a trial begins."""
+    recordings = str(_recordings(options).get("recordings", ""))
+    return replace(graph_arguments(options), instruction=HOLD_INSTRUCTION, record=options.record, recordings=recordings)
+
+
+def _recordings(options: argparse.Namespace) -> dict[str, Parameter]:
+    """The folder of the episodes, where trials are recorded."""
+    if not options.record:
+        return {}
+    return {"recordings": str(Path(options.recordings or repository_folder() / "recordings").expanduser().resolve())}
 
 
 def _run_rollouts(options: argparse.Namespace) -> int:
@@ -222,15 +238,11 @@ def _run_once(store: TrialStore, run: int, label: str, options: argparse.Namespa
             "instruction": design.instruction,
             "time_limit": design.time_limit,
             "policy": label,
+            **_recordings(options),
         }
     )
     arguments = replace(
-        graph_arguments(options),
-        policy=choice.policy,
-        policy_options=choice.options,
-        task=design.task,
-        instruction=HOLD_INSTRUCTION,
-        extra=(node,),
+        _graph(options), policy=choice.policy, policy_options=choice.options, task=design.task, extra=(node,)
     )
     folder = log_folder(options)
     say(f"logs: {folder}")

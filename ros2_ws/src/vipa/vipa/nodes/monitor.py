@@ -15,6 +15,7 @@ from vipa.laboratory_client import LaboratoryClient
 from vipa.nodes.base import FRAMES, RELIABLE_DEEP, ManagedNode, run_node
 from vipa.nodes.messages import to_ns
 from vipa.result import Result
+from vipa.scheduling import LISTENER_PRIORITY
 
 SETTLE_S = 1.0
 GIVE_UP_S = 90.0
@@ -127,7 +128,7 @@ def step_from_trace(message: Any) -> Step:
 
 def main() -> int:
     """Run the node."""
-    return run_node(MonitorNode)
+    return run_node(MonitorNode, LISTENER_PRIORITY)
 
 
 if __name__ == "__main__":

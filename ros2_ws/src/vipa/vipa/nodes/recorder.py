@@ -27,7 +27,7 @@ from vipa.recording.recorder import Recorder
 from vipa.recording.snapshot import lab_snapshot
 from vipa.recording.store import RecordingStore
 from vipa.recording.topics import Topic, recorded_topics
-from vipa.scheduling import RECORDER_PRIORITY
+from vipa.scheduling import LISTENER_PRIORITY
 
 STATES = QoSProfile(depth=50, reliability=ReliabilityPolicy.BEST_EFFORT, history=HistoryPolicy.KEEP_LAST)
 STATE_PERIOD_S = 0.5
@@ -199,7 +199,7 @@ class RecorderNode(ManagedNode):
 def main() -> int:
     """Run the node."""
     cv2.setNumThreads(1)  # JPEG is made in one thread; more would only take the cores from other nodes
-    return run_node(RecorderNode, RECORDER_PRIORITY)
+    return run_node(RecorderNode, LISTENER_PRIORITY)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from vipa.errors import VipaError
 from vipa.nodes.base import FRAMES, LATCHED, LATEST, RELIABLE, RELIABLE_DEEP, ManagedNode, run_node
 from vipa.nodes.messages import to_time
 from vipa.nodes.monitor import step_from_trace
+from vipa.nodes.trial_recording import TrialRecording
 from vipa.trials.loop_figures import loop_figures
 from vipa.trials.referee import Assignment, Question, Referee, make_referee
 from vipa.trials.result import TrialLog, TrialResult
@@ -34,7 +35,8 @@ class TrialNode(ManagedNode):
     """One trial at a time: reset the scene, give the instruction, ask the referee, write the result.
 
     With ``plan``, the folder of a plan, it runs what is left of run ``run``; with ``trials``, so many consecutive seeds
-    from ``seed`` on, into ``log``. Then it ends. Without either it waits for /trial/run, and logs into ``log``.
+    from ``seed`` on, into ``log``. Then it ends. Without either it waits for /trial/run, and logs into ``log``. With
+    ``recordings``, the folder of the graph's recorder, each trial is an episode there.
     """
 
     def __init__(self) -> None:
@@ -47,6 +49,7 @@ class TrialNode(ManagedNode):
         self.declare_parameter("log", "trials.jsonl")
         self.declare_parameter("plan", "")
         self.declare_parameter("run", 0)
+        self.declare_parameter("recordings", "")
         self._states = self.create_publisher(TrialEvent, "/trial/state", LATCHED)
         self._operator = self.polled(TrialEvent, "/trial/answer", RELIABLE)
         self._referee: Referee = make_referee(
@@ -57,6 +60,8 @@ class TrialNode(ManagedNode):
         self._ends_when_done = self._schedule.upcoming is not None or bool(self.get_parameter("plan").value)
         self._is_scheduled = False  # the running trial
         self._asks = False  # whether the referee waits for the operator
+        recordings = str(self.get_parameter("recordings").value)
+        self._recording = TrialRecording(self, Path(recordings)) if recordings else None
         self._seed = 0
         self._trial: Trial | None = None
         self._result: TrialResult | None = None
@@ -150,7 +155,10 @@ class TrialNode(ManagedNode):
         changes = {"instruction": instruction} if instruction else {}
         changes |= {"time_limit": time_limit} if time_limit else {}
         assignment = dataclasses.replace(assignment, **changes)
-        self._trial = Trial(assignment, seed=setup.seed, variant=setup.variant, policy=setup.policy)
+        recording = str(self._recording.start(assignment.instruction)) if self._recording else None
+        self._trial = Trial(
+            assignment, seed=setup.seed, variant=setup.variant, policy=setup.policy, recording=recording
+        )
         self._result, self._is_scheduled = None, False
         self._statistics.clear()
         self._policy_hash = ""
@@ -205,7 +213,17 @@ class TrialNode(ManagedNode):
             message.trial = self._trial_name
             message.header.stamp = to_time(event.time_ns)
             self._events.publish(message)
+            self._record(event)
             self.get_logger().info(" ".join(w for w in ("trial:", event.kind, event.sub_task, event.detail) if w))
+
+    def _record(self, event: Any) -> None:
+        """A recorder that fails costs the recording, not the trial."""
+        if self._recording is None:
+            return
+        try:
+            self._recording.take(event)
+        except VipaError as error:
+            self.get_logger().error(str(error))
 
     # -- what the operator is asked ----------------------------------------------------------------------------------
     @property

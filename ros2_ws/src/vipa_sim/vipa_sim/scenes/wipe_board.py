@@ -213,12 +213,14 @@ class WipeBoard(VariedScene):
         if world.contact_force(self._cloth, self._board) < self.config.wiping_force:
             return
         pose = world.body_pose("cloth")
-        points = _positions(*SHAPE) + world.body_pose("board")[:2, 3] - pose[:2, 3]
+        inked = np.nonzero(self.ink)
+        points = _POSITIONS[inked] + world.body_pose("board")[:2, 3] - pose[:2, 3]
         half = np.array(CLOTH_HALF_SIZE[:2]) * self.scale
-        covered = self.ink & (np.abs(points @ pose[:2, :2]) < half).all(axis=-1)
+        covered = (np.abs(points @ pose[:2, :2]) < half).all(axis=-1)
         if covered.any():
-            self.ink &= ~covered
-            world.texture("board")[covered] = _WHITE
+            erased = tuple(index[covered] for index in inked)
+            self.ink[erased] = False
+            world.texture("board")[erased] = _WHITE
             world.texture_painted("board")
 
     def _cloth_bottom(self, world: "World") -> float:
@@ -245,3 +247,6 @@ def _positions(rows: int, columns: int) -> Array:
     x = ((np.arange(columns) + 0.5) / columns - 0.5) * 2 * FACE_HALF_SIZE[0]
     y = (0.5 - (np.arange(rows) + 0.5) / rows) * 2 * FACE_HALF_SIZE[1]
     return np.stack(np.broadcast_arrays(x[None, :], y[:, None]), axis=-1)
+
+
+_POSITIONS = _positions(*SHAPE)
