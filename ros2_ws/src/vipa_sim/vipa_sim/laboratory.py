@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from vipa.lab import LabConfig, split_address
-from vipa.scheduling import WORLD_PRIORITY, request_real_time
+from vipa.scheduling import CHAIN_PRIORITY, WORLD_PRIORITY, request_real_time
 from vipa_sim.control_port import ControlPort
 from vipa_sim.errors import SimulationError
 from vipa_sim.experts.situation import Situation
@@ -88,6 +88,7 @@ class Laboratory:
                 camera.start(self.world.model, self.world.time_ns)
             for camera in self._cameras.values():
                 camera.wait_until_ready()
+            request_real_time(CHAIN_PRIORITY)  # a hand has a processor of its own: it answers however busy others are
             self._hand_server.start()
             self._control_port.start()
             request_real_time(WORLD_PRIORITY)
