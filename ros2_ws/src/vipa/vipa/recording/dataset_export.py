@@ -14,7 +14,7 @@ from vipa.trials.result import TrialResult
 from vipa_training.data.episode import EpisodeNote, Row
 from vipa_training.data.errors import DatasetError
 from vipa_training.data.format import INFO, Layout
-from vipa_training.data.reader import Dataset
+from vipa_training.data.reader import read_layout
 from vipa_training.data.writer import DatasetWriter
 
 Pictures = dict[str, Image]
@@ -54,11 +54,11 @@ def export_recordings(
         say: told one line for each.
 
     Raises:
-        DatasetError: the dataset cannot be written, or has another rate or other cameras.
+        DatasetError: the dataset cannot be written.
     """
     outcome = Exported()
-    known = _known(target)
-    writer: DatasetWriter | None = None
+    writer = DatasetWriter(target, read_layout(target)) if (target / INFO).exists() else None
+    known = {entry.note.recording for entry in writer.entries} if writer is not None else set[str]()
     try:
         for entry in listed:
             name = entry.folder.name
@@ -73,7 +73,7 @@ def export_recordings(
                 if writer is None:
                     writer = DatasetWriter(target, layout)
                 if layout != writer.layout:
-                    raise VipaError(f"{name}: its cameras or their sizes are not those of the recordings before")
+                    raise VipaError(f"{name}: its cameras, their sizes or the rate are not those of {target}")
                 outcome.episodes[name] = _write(episode, itertools.chain([first], pictures), writer)
                 say(f"{name}: {describe(episode.report(), list(episode.aligned.exposures_ns))}")
             except VipaError as error:
@@ -83,13 +83,6 @@ def export_recordings(
         if writer is not None:
             writer.close()
     return outcome
-
-
-def _known(target: Path) -> set[str]:
-    if not (target / INFO).exists():
-        return set()
-    with Dataset(target) as dataset:
-        return {episode.note.recording for episode in dataset.episodes}
 
 
 def _layout(pictures: Pictures, config: ExportConfig) -> Layout:
