@@ -1,4 +1,4 @@
-"""OpenVINO on the CPU; in bf16 where the processor computes with it."""
+"""OpenVINO on the CPU; in bf16 or int8 where the processor computes with it."""
 
 import os
 from pathlib import Path
@@ -10,8 +10,12 @@ from numpy.typing import NDArray
 from vipa_inference.policy import PolicyError
 from vipa_inference.runtime.base import Array, RuntimeUnavailableError
 from vipa_inference.runtime.graph_runtime import Execute
+from vipa_inference.runtime.openvino_int8 import EXACT_PRODUCTS, SETTINGS, quantise_weights
 
-HINTS = {"fp32": "f32", "bf16": "bf16"}
+HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
+"""What OpenVINO calls the precision of all that is no product of integers."""
+CAPABILITIES = {"bf16": "BF16", "int8": "INT8"}
+"""What OpenVINO calls a processor's ability."""
 PRECISIONS = tuple(HINTS)
 EXACT_GRAPHS = ("vlm_prefill",)
 """Stay in fp32 in every precision: the language model's rounding in bf16 alone moves nano's actions by 1.7 mm and 0.3
@@ -44,17 +48,22 @@ def load_graph(file: Path, precision: str, threads: int = 0) -> Execute:
     if precision not in HINTS:
         raise RuntimeUnavailableError(f"runtime openvino: no {precision}; known: {', '.join(PRECISIONS)}")
     core = _module().Core()
-    if precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+    ability = CAPABILITIES.get(precision)
+    if ability is not None and ability not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         raise RuntimeUnavailableError(
-            "runtime openvino: this processor computes no bf16 (it needs AVX-512 BF16 or AMX). Use fp32"
+            f"runtime openvino: this processor computes no {precision} (bf16 needs AVX-512 BF16 or AMX). Use fp32"
         )
-    settings = {
+    kind = "fp32" if file.stem in EXACT_GRAPHS else precision
+    settings: dict[str, Any] = {
         "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_PRECISION_HINT": HINTS["fp32" if file.stem in EXACT_GRAPHS else precision],
+        "INFERENCE_PRECISION_HINT": HINTS[kind],
         "INFERENCE_NUM_THREADS": threads or len(os.sched_getaffinity(0)),
     }
     try:
         model = core.read_model(str(file))
+        if kind == "int8":
+            quantise_weights(model, EXACT_PRODUCTS.get(file.stem, 0))
+            settings |= SETTINGS
         bytes_of_graph = sum(part.stat().st_size for part in file.parent.glob(f"{file.name}*"))
         if model.is_dynamic() and bytes_of_graph <= SPECIALISED_BYTES:
             return _SpecialisedGraph(core, model, settings)

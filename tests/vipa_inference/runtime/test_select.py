@@ -40,7 +40,7 @@ class TestAuto:
     def test_takes_the_fastest_engine(
         self, checkpoint: Checkpoint, folder: Path, monkeypatch: pytest.MonkeyPatch, has_amx: bool, passed: str
     ) -> None:
-        monkeypatch.setattr(select, "processor_has_amx", lambda: has_amx)
+        monkeypatch.setattr(select, "processor_has", lambda ability: has_amx and ability == "amx_bf16")
         runtime = make_runtime(checkpoint, folder)
         assert (runtime.description.name, runtime.description.precision) == ("openvino", "fp32")
         assert passed in runtime.description.reason
