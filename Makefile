@@ -1,6 +1,6 @@
 # VIPA: every target sets up first what has changed (`make setup`); a second run takes seconds.
 #
-#   make bringup [LAB=simulated] [POLICY=scripted] [TASK=reach] [SMOKE=60] [RECORD=1]
+#   make bringup [LAB=simulated] [POLICY=scripted] [TASK=reach] [SMOKE=60] [RECORD=1] [CONSOLE=no]
 #   make trial   [TASK=reach] [POLICY=scripted] [LAB=simulated] [N=1] [SEED=0]
 #   make test | lint | bench | doctor | setup | clean
 
@@ -18,7 +18,7 @@ setup:
 	@ros2_ws/setup.sh
 
 bringup: setup
-	@$(BIN)/vipa bringup --task $(TASK) $(if $(LAB),--lab $(LAB)) $(if $(POLICY),--policy $(POLICY)) $(if $(SMOKE),--smoke $(SMOKE)) $(if $(RECORD),--record)
+	@$(BIN)/vipa bringup --task $(TASK) $(if $(LAB),--lab $(LAB)) $(if $(POLICY),--policy $(POLICY)) $(if $(SMOKE),--smoke $(SMOKE)) $(if $(RECORD),--record) $(if $(filter no,$(CONSOLE)),,--console)
 
 trial: setup
 	@$(BIN)/vipa trial --task $(TASK) $(if $(LAB),--lab $(LAB)) $(if $(POLICY),--policy $(POLICY)) $(if $(N),--trials $(N)) $(if $(SEED),--seed $(SEED))

@@ -5,6 +5,7 @@
 #   VIPA_PYTHON=/path/to/python3.11   the interpreter to use
 #   VIPA_ROS=wheels                   use the ROS 2 wheels although an apt ROS 2 is installed
 #   VIPA_NVIDIA=no                    leave out TensorRT-RTX, which comes under a licence of NVIDIA
+#   VIPA_BROWSER=no                   leave out Chromium (350 MB), which the tests of the console's page need
 set -euo pipefail
 
 cd "$(dirname "$0")/.."
@@ -99,6 +100,14 @@ install_system() {
     is_system_complete && return
     may_install || fail "missing system packages; as root run: apt-get install ${APT_PACKAGES[*]}"
     step "system packages" apt_install "${APT_PACKAGES[@]}"
+}
+
+# Only tests need it, and they say so where it is missing: whatever goes wrong here does not stop the set-up.
+install_browser() {
+    if [ "${VIPA_BROWSER:-}" = no ] || command -v chromium >/dev/null || ! may_install; then return; fi
+    printf '  %-44s' "Chromium for the tests of the console"
+    echo "--- Chromium" >>"$LOG"
+    if apt_install chromium >>"$LOG" 2>&1 </dev/null; then echo ok; else echo "left out (see logs/setup.log)"; fi
 }
 
 # ------------------------------------------------------------------------------------------------------ Python
@@ -222,6 +231,7 @@ mkdir -p "$(dirname "$LOG")"
 date '+=== %F %T' >>"$LOG"
 echo "Setting up VIPA with ROS 2 from ${ROS:+/opt/ros/}$KIND (details: logs/setup.log)"
 install_system
+install_browser
 make_environment
 if ! is_done packages "$PACKAGES_KEY"; then
     step "Python packages of the lock files" install_packages

@@ -14,23 +14,8 @@ from typing import Any
 import pytest
 import yaml
 
-from vipa.environment import ros_environment
 from vipa.lab import LAB_FOLDER
 from vipa.laboratory_client import LaboratoryClient
-
-CALL_TRIGGER = """
-import sys
-import rclpy
-from std_srvs.srv import Trigger
-rclpy.init()
-node = rclpy.create_node("operator")
-client = node.create_client(Trigger, sys.argv[1])
-assert client.wait_for_service(20.0), "no such service"
-future = client.call_async(Trigger.Request())
-rclpy.spin_until_future_complete(node, future, timeout_sec=20.0)
-print(future.result())
-rclpy.shutdown()
-"""
 
 
 class Cell:
@@ -91,12 +76,12 @@ class Cell:
             time.sleep(0.1)
         return self.log(node)
 
-    def call(self, service: str) -> str:
-        """Call a std_srvs/Trigger service; its answer as text."""
-        environment = {**os.environ, **ros_environment(), "ROS_DOMAIN_ID": str(self.domain)}
-        command = [sys.executable, "-c", CALL_TRIGGER, service]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
-        return done.stdout + done.stderr
+    def ask(self, *arguments: str) -> str:
+        """Run a ``vipa`` command that asks the running graph; what it printed."""
+        command = [sys.executable, "-m", "vipa.cli", *arguments, "--domain", str(self.domain)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
 
     def laboratory(self) -> LaboratoryClient:
         """A client of the laboratory's control port."""

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from browser import chromium, new_page
+from browser import chromium, new_page, put_first
 from end_to_end.cell import Cell, stop
 
 from vipa.environment import ros_environment
 
 pytestmark = pytest.mark.end_to_end
-AT_REST = 0.01  # rad/s
+AT_REST, MOVING = 0.01, 0.1  # rad/s
 WITHIN_S = 0.3  # of simulated time, from the key to the arm at rest
 WATCH = """
 import time
@@ -26,6 +26,8 @@ import rclpy
 from vipa_msgs.msg import ArmState
 from vipa.nodes.base import FRAMES
 from vipa.nodes.messages import to_ns
+from vipa.scheduling import CHAIN_PRIORITY, request_real_time
+request_real_time(CHAIN_PRIORITY)
 rclpy.init()
 node = rclpy.create_node("watch")
 def see(state):
@@ -42,11 +44,12 @@ def browser() -> Iterator[Any]:
 
 
 def test_the_operators_page(cell: Cell, browser: Any, record_property: Callable[[str, object], None]) -> None:
-    process = cell.start("bringup", "--console", "--record", "--recordings", str(cell.folder / "recordings"))
+    recordings = str(cell.folder / "recordings")
+    process = cell.start("bringup", "--policy", "wave", "--console", "--record", "--recordings", recordings)
     cell.wait_for_log("supervisor", "cell READY")
     cell.wait_for_log("console", "console: http")
     cell.wait_for_log("recorder", "episodes go to")
-    with new_page(browser, 1280, 1060) as page:
+    with new_page(browser, 1280, 1120) as page:
         page.goto(f"http://{cell.host}:8080/")
         page.locator("#lost").wait_for(state="hidden")
         page.locator("#cell-state", has_text="READY").wait_for()
@@ -64,15 +67,13 @@ def test_the_operators_page(cell: Cell, browser: Any, record_property: Callable[
         episode.get_by_text("success").wait_for()
         episode.locator("img").wait_for()
 
-        stopping_s = stop_in_motion(cell, page)
+        put_first()
+        stopping_s = time_to_rest(cell, page)
         print(f"from the key to the arm at rest: {stopping_s * 1e3:.0f} ms of simulated time")
         record_property("stop_to_rest_ms", round(stopping_s * 1e3))
         assert stopping_s <= WITHIN_S
-        page.locator("#cell-state", has_text="STOPPED").wait_for()
 
-        page.locator("#reset").click()
-        page.locator("#ask-yes").click()
-        page.locator("#cell-state", has_text="READY").wait_for()
+        reset(page)
         status, output = stop(process)
         page.locator("#lost").wait_for(state="visible")
     assert status == 0, output
@@ -94,32 +95,49 @@ def wait_for_live_cameras(page: Any) -> None:
         first = dict(page.evaluate(look))
 
 
-def stop_in_motion(cell: Cell, page: Any) -> float:
-    """Press Space while the arm moves; s of simulated time from the key's event until the arm is at rest for good."""
+def time_to_rest(cell: Cell, page: Any) -> float:
+    """Press Space while the arm moves; s of simulated time from the key's event until the arm is at rest for good.
+
+    The arm of this policy pauses now and then; a key that met a pause says nothing, so it is pressed again.
+    """
     log = cell.folder / "arm.txt"
     environment = {**os.environ, **ros_environment(), "ROS_DOMAIN_ID": str(cell.domain)}
     page.evaluate("addEventListener('keydown', e => { window.keyTime = performance.timeOrigin + e.timeStamp }, true)")
     with log.open("w") as output:
         watch = subprocess.Popen([sys.executable, "-c", WATCH], env=environment, stdout=output)
     try:
-        deadline = time.monotonic() + 60
-        while not (states := arm_states(log)) or states[-1].speed < 5 * AT_REST:
-            assert time.monotonic() < deadline, "the arm does not move"
-            time.sleep(0.01)
-        page.keyboard.press("Space")
-        page.locator("#cell-state", has_text="STOPPED").wait_for()
-        time.sleep(2.0)
+        for _ in range(8):
+            press_in_motion(page, log)
+            pressed = page.evaluate("window.keyTime") * 1e-3
+            states = arm_states(log)
+            at_key = max(state for state in states if state.seen <= pressed)
+            if at_key.speed >= MOVING:
+                at_rest_s = max(state.stamp for state in states if state.speed >= AT_REST)
+                assert states[-1].stamp - at_rest_s > 1.0
+                return at_rest_s - at_key.stamp
+            reset(page)
     finally:
         watch.kill()
         watch.wait()
-    pressed = page.evaluate("window.keyTime") * 1e-3
-    states = arm_states(log)
-    pressed_s = max(state.stamp for state in states if state.seen <= pressed)
-    after = [state for state in states if state.stamp >= pressed_s]
-    assert any(state.speed >= AT_REST for state in after), "the arm did not move when the key was pressed"
-    at_rest_s = max(state.stamp for state in after if state.speed >= AT_REST)
-    assert states[-1].stamp - at_rest_s > 1.0
-    return at_rest_s - pressed_s
+    pytest.fail("the arm never moved when the key was pressed")
+
+
+def press_in_motion(page: Any, log: Path) -> None:
+    """Press Space when the arm moves fast, and let it rest."""
+    begin, deadline = time.time(), time.monotonic() + 60
+    while not (states := arm_states(log)) or states[-1].seen < begin or states[-1].speed < 2 * MOVING:
+        assert time.monotonic() < deadline, "the arm does not move"
+        time.sleep(0.01)
+    page.keyboard.press("Space")
+    page.locator("#cell-state", has_text="STOPPED").wait_for()
+    time.sleep(2.0)
+
+
+def reset(page: Any) -> None:
+    """Allow motion again."""
+    page.locator("#reset").click()
+    page.locator("#ask-yes").click()
+    page.locator("#cell-state", has_text="READY").wait_for()
 
 
 class ArmState(NamedTuple):

@@ -72,7 +72,7 @@ def test_the_operators_stop_waits_for_resume(cell: Cell) -> None:
     cell.wait_for_log("supervisor", "cell READY")
     laboratory = cell.laboratory()
     wait_for_motion(laboratory)
-    assert "success=True" in cell.call("/supervisor/stop")
+    assert cell.ask("cell", "stop") == "stopped\n"
     time.sleep(1.0)
     stopped = np.array(laboratory.request("status")["joint_positions"])
     hand = np.array(laboratory.request("status")["hand_positions"])
@@ -80,7 +80,7 @@ def test_the_operators_stop_waits_for_resume(cell: Cell) -> None:
     status = laboratory.request("status")
     assert np.abs(np.array(status["joint_positions"]) - stopped).max() < 2e-3
     assert np.abs(np.array(status["hand_positions"]) - hand).max() < 0.02
-    assert "success=True" in cell.call("/supervisor/resume")
+    assert cell.ask("cell", "reset") == "motion allowed\n"
     wait_for_motion(laboratory)
     stop(process)
 

@@ -117,6 +117,14 @@ def test_an_optional_node_runs_where_it_is_installed_and_is_refused_where_not(
     assert module in by_name(GraphArguments(**{argument: True}))
 
 
+def test_the_console_knows_the_task_and_names_no_policy_that_is_blinded() -> None:
+    arguments = GraphArguments(console=True, task="wipe_board")
+    expected = {"task": "wipe_board", "names_policy": True}
+    assert expected.items() <= by_name(arguments)["console"].parameters.items()
+    blinded = GraphArguments(console=True, extra=(trial_node({"plan": "/data/plan"}),))
+    assert by_name(blinded)["console"].parameters["names_policy"] is False
+
+
 def test_every_executable_of_the_graph_is_declared_by_its_ros_package() -> None:
     sources = Path(__file__).resolve().parents[2] / "ros2_ws" / "src"
     for node in (

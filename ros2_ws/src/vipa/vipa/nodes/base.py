@@ -1,5 +1,6 @@
 """What every managed node shares: lifecycle, one main thread, fine clock, heartbeat, clean exit."""
 
+import contextlib
 import queue
 import signal
 import sys
@@ -240,7 +241,17 @@ class ManagedNode(LifecycleNode):
             next_step = max(next_step + self._period_s, time.monotonic() - self._period_s)
             pause = next_step - time.monotonic()
             if pause > 0:
-                time.sleep(pause)
+                self.pause(pause)
+
+    def pause(self, seconds: float) -> None:
+        """Wait until the next step; a request waits until then, too."""
+        time.sleep(seconds)
+
+    def pause_until_asked(self, seconds: float) -> None:
+        """Wait until the next step, or carry a request out at once: a ``pause`` for nodes whose answers are urgent."""
+        with contextlib.suppress(queue.Empty):
+            work, answer = self._requests.get(timeout=seconds)
+            answer.put(work())
 
     def _answer_requests(self) -> None:
         while not self._requests.empty():

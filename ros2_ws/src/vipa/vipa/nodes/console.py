@@ -154,7 +154,6 @@ class ConsoleNode(ManagedNode):
 
     # -- requests, in the server's event loop ------------------------------------------------------------------------
     async def _perform(self, request: Request) -> Reply:
-        print("GOT %.4f" % time.time(), flush=True)
         reply = await self._actions[request.action](request)
         words = " ".join((request.action, *(text for text in request.fields.values() if text)))
         self.get_logger().info(f"{words}: {'done' if reply.success else 'refused'}: {reply.message}")

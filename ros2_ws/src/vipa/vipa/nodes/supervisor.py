@@ -13,6 +13,7 @@ from vipa_msgs.msg import Heartbeat, SupervisorState
 
 from vipa.nodes.base import LATEST, RELIABLE, RELIABLE_DEEP, ManagedNode, run_node
 from vipa.nodes.messages import to_time
+from vipa.scheduling import OPERATOR_PRIORITY
 from vipa.supervision import CellState, NodeReport, Supervision, Verdict
 
 TRANSITIONS = {"configure": Transition.TRANSITION_CONFIGURE, "activate": Transition.TRANSITION_ACTIVATE}
@@ -53,6 +54,10 @@ class SupervisorNode(ManagedNode):
             self._supervision.heartbeat(beat.node, report)
         self._publish(now)
         self._advance(now)
+
+    def pause(self, seconds: float) -> None:
+        """A stop is not kept waiting."""
+        self.pause_until_asked(seconds)
 
     def close(self) -> None:
         """Say that the cell shuts down: motion is not allowed any more."""
@@ -123,7 +128,7 @@ class SupervisorNode(ManagedNode):
 
 def main() -> int:
     """Run the node."""
-    return run_node(SupervisorNode)
+    return run_node(SupervisorNode, OPERATOR_PRIORITY)
 
 
 if __name__ == "__main__":

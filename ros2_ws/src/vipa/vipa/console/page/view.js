@@ -113,7 +113,7 @@ function showEvents(events) {
   list.dataset.newest = newest;
   list.replaceChildren(...[...events].reverse().map((event) => {
     const item = make("li");
-    item.append(make("time", `${event.time.toFixed(1)} s `), `${event.subject}: ${event.event} ${event.text}`);
+    item.append(make("time", `${new Date(event.time * 1e3).toLocaleTimeString()} `), `${event.subject}: ${event.event} ${event.text}`);
     return item;
   }));
 }
