@@ -18,7 +18,7 @@ setup:
 	@ros2_ws/setup.sh
 
 bringup: setup
-	@$(BIN)/vipa bringup --task $(TASK) $(if $(LAB),--lab $(LAB)) $(if $(POLICY),--policy $(POLICY)) $(if $(SMOKE),--smoke $(SMOKE)) $(if $(RECORD),--record) $(if $(filter no,$(CONSOLE)),,--console)
+	@$(BIN)/vipa bringup --task $(TASK) $(if $(LAB),--lab $(LAB)) $(if $(POLICY),--policy $(POLICY)) $(if $(SMOKE),--smoke $(SMOKE)) $(if $(RECORD),--record) $(if $(SMOKE)$(filter no,$(CONSOLE)),,--console)
 
 trial: setup
 	@$(BIN)/vipa trial --task $(TASK) $(if $(LAB),--lab $(LAB)) $(if $(POLICY),--policy $(POLICY)) $(if $(N),--trials $(N)) $(if $(SEED),--seed $(SEED))

@@ -85,7 +85,8 @@ class Cell:
 
     def node(self, name: str, wait_for: tuple[str, ...] = (), **behaviour: Any) -> NodeDescription:
         """A node that waits for SIGINT, or ends with ``code`` as soon as the nodes ``wait_for`` are up."""
-        own = {f for f in ("respawn", "respawn_delay_s", "nice", "ends_graph", "module", "namespace") if f in behaviour}
+        fields = ("respawn", "respawn_delay_s", "nice", "ends_graph", "can_be_missed", "module", "namespace")
+        own = {f for f in fields if f in behaviour}
         parameters = {k: v for k, v in behaviour.items() if k not in own}
         parameters |= {"name": name, "ready": str(self.ready(name)), "order": str(self.folder / "order")}
         parameters["wait_for"] = [str(self.ready(n)) for n in wait_for]
@@ -200,6 +201,13 @@ def test_a_node_that_ends_again_and_again_ends_the_graph(cell: Cell) -> None:
     pauses = [line.rpartition(" in ")[2] for line in cell.lines if "starting again" in line]
     assert pauses == ["0.02 s", "0.04 s", "0.05 s"]
     assert "given up after 3 attempts" in cell.text()
+
+
+def test_the_graph_goes_on_without_a_node_that_can_be_missed(cell: Cell) -> None:
+    weak = cell.node("weak", code=1, respawn=True, respawn_delay_s=0.01, can_be_missed=True)
+    end = cell.node("end", wait_for=("weak3",), code=0, ends_graph=True)
+    assert cell.run(weak, end, respawn=RespawnPolicy(attempts=2, longest_delay_s=0.02)).status == 0
+    assert len(cell.pids("weak")) == 3
 
 
 def test_a_node_that_was_healthy_begins_anew_with_its_attempts(cell: Cell) -> None:

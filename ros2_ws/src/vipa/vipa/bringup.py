@@ -236,8 +236,9 @@ class Bringup:
             is_healthy = time.monotonic() - process.started >= self.respawn.healthy_after_s
             process.failures = 1 if is_healthy else process.failures + 1
             if process.failures > self.respawn.attempts:
-                self._status = 1
-                self._tell(f"{why}; given up after {self.respawn.attempts} attempts, see {process.log}")
+                self._status = None if node.can_be_missed else 1
+                rest = "; the others go on" if node.can_be_missed else ""
+                self._tell(f"{why}; given up after {self.respawn.attempts} attempts{rest}, see {process.log}")
             else:
                 delay = min(node.respawn_delay_s * 2 ** (process.failures - 1), self.respawn.longest_delay_s)
                 process.due = time.monotonic() + delay

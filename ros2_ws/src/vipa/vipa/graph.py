@@ -33,6 +33,7 @@ class NodeDescription:
     respawn_delay_s: float = 1.0
     nice: int = 0
     ends_graph: bool = False  # when this process ends, the whole graph ends, with its exit status
+    can_be_missed: bool = False  # where it cannot be kept running, the graph goes on without it
 
     @property
     def full_name(self) -> str:
@@ -206,7 +207,8 @@ def _recorder(parameters: Mapping[str, Parameter]) -> NodeDescription:
 
 def _console(arguments: GraphArguments) -> NodeDescription:
     is_blinded = any(node.parameters.get("plan") for node in arguments.extra)
-    return _optional("console", "console", {"task": arguments.task, "names_policy": not is_blinded})
+    node = _optional("console", "console", {"task": arguments.task, "names_policy": not is_blinded})
+    return replace(node, can_be_missed=True)
 
 
 def _optional(
