@@ -1,6 +1,10 @@
 """Settings for all tests."""
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile("shared cores", suppress_health_check=[HealthCheck.too_slow], deadline=None)
+settings.load_profile("shared cores")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
