@@ -48,20 +48,24 @@ class Checkpoint:
 
 
 def save_checkpoint(
-    folder: Path, model: nn.Module, config: VipaVlaConfig, statistics: Mapping[str, Any] | None = None
+    folder: Path,
+    model: nn.Module | Mapping[str, Tensor],
+    config: VipaVlaConfig,
+    statistics: Mapping[str, Any] | None = None,
 ) -> None:
     """Write a checkpoint; a reader never sees half a file.
 
     Args:
         folder: is made where it does not exist.
-        model: its parameters and buffers are written as they are, tied ones once.
+        model: its parameters and buffers are written as they are, tied ones once; or these, under the model's keys.
         config: of the model.
         statistics: of the normalisation, any JSON; None: none are known yet.
 
     Raises:
         CheckpointError: the folder cannot be written, or the statistics are no JSON.
     """
-    tensors = {key: tensors[0].detach() for key, tensors in _tied(model).items()}
+    found = {key: tied[0] for key, tied in _tied(model).items()} if isinstance(model, nn.Module) else model
+    tensors = {key: tensor.detach() for key, tensor in found.items()}
     digest = None if statistics is None else _hash(statistics, folder / STATISTICS)
     with _writing(folder):
         folder.mkdir(parents=True, exist_ok=True)

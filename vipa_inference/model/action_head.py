@@ -63,7 +63,14 @@ class ActionHead(nn.Module):
         return self.action_decoder(self.final_norm(tokens) * (1 + scale) + shift)[:, 1:]
 
     def loss(
-        self, actions: Tensor, state: Tensor, context: Tensor, weight: Tensor, prefix: Tensor | None = None
+        self,
+        actions: Tensor,
+        state: Tensor,
+        context: Tensor,
+        weight: Tensor,
+        prefix: Tensor | None = None,
+        noise: Tensor | None = None,
+        tau: Tensor | None = None,
     ) -> Tensor:
         """Flow-matching loss |v - (a - eps)|^2 with tau ~ U(0, 1) (paper Sec. 3.3).
 
@@ -73,12 +80,17 @@ class ActionHead(nn.Module):
             context: hidden states of the action queries (B, Q, context_width).
             weight: (B, H) 1 for actions that count, 0 for padding.
             prefix: (B,) number of leading actions given clean, at tau = 1; they do not count in the loss.
+            noise: (B, H, A) standard normal; None: drawn here.
+            tau: (B,) flow times; None: drawn here.
 
         Returns:
             The mean over what counts, a scalar.
         """
-        noise = torch.randn_like(actions)
-        tau = torch.rand(actions.shape[0], 1, device=actions.device, dtype=actions.dtype).expand(actions.shape[:2])
+        if noise is None:
+            noise = torch.randn_like(actions)
+        if tau is None:
+            tau = torch.rand(actions.shape[0], device=actions.device, dtype=actions.dtype)
+        tau = tau[:, None].expand(actions.shape[:2])
         if prefix is not None:
             clean = torch.arange(actions.shape[1], device=actions.device)[None] < prefix[:, None]
             tau = torch.where(clean, torch.ones_like(tau), tau)

@@ -152,6 +152,8 @@ class VipaVla(nn.Module):
         weight: Tensor,
         prefix: Tensor | None = None,
         draws: int = 1,
+        noise: Tensor | None = None,
+        tau: Tensor | None = None,
     ) -> Tensor:
         """Flow-matching loss of stage 3.
 
@@ -161,12 +163,14 @@ class VipaVla(nn.Module):
             weight: (B, H) 1 for actions that count, 0 for padding.
             prefix: (draws * B,) number of leading actions given clean; None: none are.
             draws: of noise and flow time for each observation; all but the head is computed once for all of them.
+            noise: (draws * B, H, A), as for ``ActionHead.loss``.
+            tau: (draws * B,), as for ``ActionHead.loss``.
         """
         actions, state, context, weight = (
             value.repeat(draws, *[1] * (value.dim() - 1))
             for value in (actions, batch["proprioception"], self.condition(batch), weight)
         )
-        return self.action_head.loss(actions, state, context, weight, prefix)
+        return self.action_head.loss(actions, state, context, weight, prefix, noise, tau)
 
     def condition(self, batch: dict[str, Tensor]) -> Tensor:
         """h_cond (B, Q, D) of a batch of processed observations.

@@ -1,11 +1,12 @@
 """What every stage of training shares: which parameters learn, how fast, and the step itself."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from vipa_inference.model.vipa_vla import VipaVla
 
@@ -72,7 +73,7 @@ def learning_rate_factor(step: int, config: OptimisationConfig) -> float:
 
 
 class Optimiser:
-    """AdamW over groups of parameters.
+    """AdamW over groups of parameters, which may be spread over processes with FSDP2.
 
     Gradients are clipped for each group by itself: a new action head and a language model have gradients of different
     size, and one must not take the other's share.
@@ -91,14 +92,28 @@ class Optimiser:
         self.groups, self.config = groups, config
         self.steps_done = 0
         self._adamw = torch.optim.AdamW(
-            [{"params": list(group.parameters), "lr": group.learning_rate} for group in groups],
+            [
+                {"params": part, "lr": group.learning_rate, "peak": group.learning_rate}
+                for group in groups
+                for part in _alike(group.parameters)
+            ],
             betas=config.betas,
             weight_decay=config.weight_decay,
             fused=True,
         )
 
     def step(self, loss: Tensor) -> dict[str, float]:
-        """One step down the gradient of a loss.
+        """One step down the gradient of a loss; otherwise as ``update``."""
+        self.clear()
+        loss.backward()
+        return self.update()
+
+    def clear(self) -> None:
+        """Forget the gradients."""
+        self._adamw.zero_grad(set_to_none=True)
+
+    def update(self) -> dict[str, float]:
+        """One step down the gradients that the parameters have.
 
         Returns:
             The norm of each group's gradient before clipping.
@@ -106,22 +121,44 @@ class Optimiser:
         Raises:
             FloatingPointError: a gradient is not finite; nothing was changed.
         """
-        self._adamw.zero_grad(set_to_none=True)
-        loss.backward()
-        norms = {
-            group.name: float(nn.utils.clip_grad_norm_(group.parameters, self.config.max_gradient_norm))
-            for group in self.groups
-        }
+        norms = {group.name: gradient_norm(group.parameters) for group in self.groups}
         if not all(math.isfinite(norm) for norm in norms.values()):
             raise FloatingPointError(
                 f"training: gradients are not finite at step {self.steps_done}: {norms}. Lower the learning rates"
             )
+        for group in self.groups:
+            share = self.config.max_gradient_norm / (norms[group.name] + 1e-6)
+            if share < 1.0:
+                for parameter in group.parameters:
+                    if parameter.grad is not None:
+                        parameter.grad.mul_(share)
         factor = learning_rate_factor(self.steps_done, self.config)
-        for settings, group in zip(self._adamw.param_groups, self.groups, strict=True):
-            settings["lr"] = group.learning_rate * factor
+        for settings in self._adamw.param_groups:
+            settings["lr"] = settings["peak"] * factor
         self._adamw.step()
         self.steps_done += 1
         return norms
+
+    def learning_rates(self) -> dict[str, float]:
+        """Of each group, in the last step."""
+        factor = learning_rate_factor(max(self.steps_done - 1, 0), self.config)
+        return {group.name: group.learning_rate * factor for group in self.groups}
+
+    def tensors(self, names: Mapping[int, str]) -> dict[str, Tensor]:
+        """What AdamW remembers of each parameter, to be saved, or to be filled with what was saved.
+
+        Args:
+            names: of the parameters, by ``id``.
+        """
+        found: dict[str, Tensor] = {}
+        for group in self.groups:
+            for parameter in group.parameters:
+                state = self._adamw.state[parameter]
+                if not state:
+                    state["step"] = torch.zeros((), device=parameter.device)
+                    state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(parameter), torch.zeros_like(parameter)
+                found |= {f"{names[id(parameter)]}.{key}": value for key, value in state.items()}
+        return found
 
     def state_dict(self) -> dict[str, object]:
         """What ``load_state_dict`` needs to go on."""
@@ -131,3 +168,23 @@ class Optimiser:
         """Go on where ``state_dict`` was called, with the same groups and configuration."""
         self._adamw.load_state_dict(state["adamw"])  # pyright: ignore[reportArgumentType]
         self.steps_done = int(state["steps_done"])  # pyright: ignore[reportArgumentType]
+
+
+def gradient_norm(parameters: Sequence[nn.Parameter]) -> float:
+    """The norm of the gradient of some parameters; of those that are spread, of all processes."""
+    squares = 0.0
+    for part in _alike(parameters):
+        gradients = [parameter.grad for parameter in part if parameter.grad is not None]
+        if gradients:
+            norm = nn.utils.get_total_norm(gradients)
+            squares += float(norm.full_tensor() if isinstance(norm, DTensor) else norm) ** 2
+    return math.sqrt(squares)
+
+
+def _alike(parameters: Sequence[nn.Parameter]) -> list[list[nn.Parameter]]:
+    """Parameters that are spread over processes, and those that are not: torch computes with one kind at a time."""
+    spread: list[nn.Parameter] = []
+    own: list[nn.Parameter] = []
+    for parameter in parameters:
+        (spread if isinstance(parameter, DTensor) else own).append(parameter)
+    return [part for part in (spread, own) if part]

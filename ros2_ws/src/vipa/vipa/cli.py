@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from vipa.errors import VipaError
 
-COMMANDS = ("bringup", "doctor", "trial", "record", "teleop", "cell", "dataset", "export", "serve", "bench")
+COMMANDS = ("bringup", "doctor", "trial", "record", "teleop", "cell", "dataset", "train", "export", "serve", "bench")
 
 
 def make_parser() -> argparse.ArgumentParser:

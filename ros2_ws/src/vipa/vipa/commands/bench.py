@@ -40,6 +40,11 @@ def add_parser(subparsers: "Subparsers") -> argparse.ArgumentParser:
     policy = add_command(benchmarks, "policy", summary, "vipa bench policy --json -")
     policy.add_argument("--quick", action="store_true", help="a few rounds, without the preset 2b")
     policy.set_defaults(benchmark=run_policy)
+    summary = "Measure how fast stage 3 trains nano, with and without kept features, and how long it waits for data"
+    train = add_command(benchmarks, "train", summary, "vipa bench train --json -")
+    train.add_argument("--steps", type=int, default=12, metavar="N", help="of each kind (default: 12)")
+    train.add_argument("--seed", type=int, default=0, help="of weights, order and noise (default: 0)")
+    train.set_defaults(benchmark=run_train)
     summary = "Measure the recorder: drops, share of a core, what a kill costs; without ROS, from a synthetic source"
     record = add_command(benchmarks, "record", summary, "vipa bench record --json -")
     record.add_argument("--seconds", type=seconds, default=30.0, help="of sustained recording (default: 30)")
@@ -99,6 +104,21 @@ def run_policy(options: argparse.Namespace) -> int:
         raise ConfigurationError(f"bench policy: the package {error.name} is missing; pip install '.[train]'") from None
     config = PolicyBenchmarkConfig(large=None, rounds=5) if options.quick else PolicyBenchmarkConfig()
     return _report(run_policy_benchmark(config, say), options)
+
+
+def run_train(options: argparse.Namespace) -> int:
+    """Run ``vipa bench train``."""
+    try:
+        from vipa.benchmarks.train import TrainBenchmarkConfig, run_train_benchmark
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            f"bench train: the package {error.name} is missing; pip install '.[train,data]'"
+        ) from None
+    try:
+        config = TrainBenchmarkConfig(steps=options.steps, seed=options.seed)
+    except ValueError as error:
+        raise ConfigurationError(f"bench train: {error}") from None
+    return _report(run_train_benchmark(config, say), options)
 
 
 def run_record(options: argparse.Namespace) -> int:
