@@ -28,8 +28,8 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 
-# What keeps time with a wall clock runs alone; the rest shares the cores, a process for each.
-ALONE := end_to_end or protocol or ros
+# What keeps time with a wall clock, or forks, runs alone; the rest shares the cores, a process for each.
+ALONE := end_to_end or protocol or ros or processes
 
 test: lint
 	@source $(BIN)/activate && source ros2_ws/install/setup.bash && \
