@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import json
 import sys
 import threading
 import time
@@ -16,6 +15,7 @@ from vipa.console.cell_view import CellView
 from vipa.console.requests import Reply
 from vipa.nodes.cell_services import CellServices
 from vipa.nodes.cell_watch import CellWatch
+from vipa.nodes.client import run_client
 
 WAIT_S = 10.0  # for the cell to be discovered
 SETTLE_S = 1.0  # for everything else to be heard of
@@ -90,25 +90,20 @@ class CellClient:
         return Reply(True, ": ".join(word for word in (f"cell {cell['state']}", cell["reason"]) if word))
 
 
+def answer(options: argparse.Namespace) -> dict[str, object]:
+    """The answer to a command of the command line."""
+    client = CellClient()
+    given = {"instruct": (options.text,), "answer": (options.kind, options.text)}.get(options.command, ())
+    reply: Reply = asyncio.run(getattr(client, options.command)(*given))
+    found: dict[str, object] = {"success": reply.success, "message": reply.message}
+    if options.command == "status":
+        found["state"] = client.view.snapshot(time.monotonic())
+    return found
+
+
 def main() -> int:
     """Run the client."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("command", choices=("stop", "reset", "instruct", "answer", "status"))
-    parser.add_argument("--kind", default="")
-    parser.add_argument("--text", default="")
-    options = parser.parse_args()
-    rclpy.init()
-    try:
-        client = CellClient()
-        given = {"instruct": (options.text,), "answer": (options.kind, options.text)}.get(options.command, ())
-        reply = asyncio.run(getattr(client, options.command)(*given))
-        answer: dict[str, Any] = {"success": reply.success, "message": reply.message}
-        if options.command == "status":
-            answer["state"] = client.view.snapshot(time.monotonic())
-    finally:
-        rclpy.try_shutdown()
-    print(json.dumps(answer))
-    return 0 if answer["success"] else 1
+    return run_client(("stop", "reset", "instruct", "answer", "status"), answer)
 
 
 if __name__ == "__main__":

@@ -12,12 +12,12 @@ from vipa_msgs.srv import RecorderCommand
 from vipa.console.cell_view import CellView
 from vipa.console.requests import Reply
 from vipa.nodes.base import LATCHED, RELIABLE
+from vipa.nodes.client import NO_RECORDER
 
 ANSWER_S = 5.0
 MATCH_S = 2.0  # for a new publisher to be found by those who listen
 RECORDER_ANSWER_S = 60.0  # on a slow disk, stop waits for what has not been written yet
 SUPERVISOR = "no supervisor answers. Use the emergency stop, and look at the log of the supervisor"
-RECORDER = "no recorder answers: start the graph with --record, or: vipa record run"
 
 
 class CellServices:
@@ -61,7 +61,7 @@ class CellServices:
         request = RecorderCommand.Request(command=command, kind=kind, text=text)
         answer = await self._call(self._recorder, request, RECORDER_ANSWER_S)
         if answer is None:
-            return Reply(False, RECORDER)
+            return Reply(False, NO_RECORDER)
         message = f"{answer.episode}: {answer.message}" if answer.episode else str(answer.message)
         return Reply(bool(answer.success), message)
 

@@ -1,7 +1,6 @@
 """Asks the recorder once, prints its answer as JSON, and ends: what ``vipa record start`` and its like run."""
 
 import argparse
-import json
 import sys
 import time
 
@@ -10,10 +9,10 @@ from vipa_msgs.msg import RecorderState
 from vipa_msgs.srv import RecorderCommand
 
 from vipa.nodes.base import LATCHED
+from vipa.nodes.client import NO_RECORDER, run_client
 
 WAIT_S = 10.0
 ANSWER_S = 60.0  # on a slow disk, stop waits for what has not been written yet
-NO_RECORDER = "no recorder answers: start the graph with --record, or: vipa record run"
 
 
 def ask(command: str, kind: str, text: str) -> dict[str, object]:
@@ -24,10 +23,10 @@ def ask(command: str, kind: str, text: str) -> dict[str, object]:
         return {"success": False, "message": NO_RECORDER, "episode": ""}
     future = client.call_async(RecorderCommand.Request(command=command, kind=kind, text=text))
     rclpy.spin_until_future_complete(node, future, timeout_sec=ANSWER_S)
-    answer = future.result()
-    if answer is None:
+    found = future.result()
+    if found is None:
         return {"success": False, "message": f"the recorder did not answer within {ANSWER_S:.0f} s", "episode": ""}
-    return {"success": answer.success, "message": answer.message, "episode": answer.episode}
+    return {"success": found.success, "message": found.message, "episode": found.episode}
 
 
 def state() -> dict[str, object]:
@@ -48,20 +47,14 @@ def state() -> dict[str, object]:
             "warnings": list(newest.warnings)}  # fmt: skip
 
 
+def answer(options: argparse.Namespace) -> dict[str, object]:
+    """The answer to a command of the command line."""
+    return state() if options.command == "state" else ask(options.command, options.kind, options.text)
+
+
 def main() -> int:
     """Run the client."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("command", choices=("start", "stop", "discard", "mark", "state"))
-    parser.add_argument("--kind", default="")
-    parser.add_argument("--text", default="")
-    options = parser.parse_args()
-    rclpy.init()
-    try:
-        answer = state() if options.command == "state" else ask(options.command, options.kind, options.text)
-    finally:
-        rclpy.try_shutdown()
-    print(json.dumps(answer))
-    return 0 if answer["success"] else 1
+    return run_client(("start", "stop", "discard", "mark", "state"), answer)
 
 
 if __name__ == "__main__":

@@ -159,10 +159,6 @@ class FciServer:
         """Begin or end guiding by hand; also ends errors that only a person can mend."""
         self._requests.put(lambda: self._arm.guide(on))
 
-    def hold_here(self) -> None:
-        """Hold the arm's measured position, after the world put it elsewhere."""
-        self._requests.put(self._arm.hold_here)
-
     def push(self, force: Sequence[float], duration_s: float) -> None:
         """Push the end effector for a while.
 
