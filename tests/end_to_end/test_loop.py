@@ -71,6 +71,12 @@ def test_the_operators_stop_waits_for_resume(cell: Cell) -> None:
     process = cell.start("bringup")
     cell.wait_for_log("supervisor", "cell READY")
     laboratory = cell.laboratory()
+    laboratory.request("disconnect_hand")
+    cell.wait_for_log("hand", "connecting again")
+    wait_for_motion(laboratory)
+    assert "FAULT" not in cell.log("supervisor"), "a connection that comes back at once is no fault"
+    laboratory.request("silence_hand", seconds=2.0)
+    cell.wait_for_log("supervisor", "cell FAULT: hand")
     wait_for_motion(laboratory)
     assert cell.ask("cell", "stop") == "stopped\n"
     time.sleep(1.0)

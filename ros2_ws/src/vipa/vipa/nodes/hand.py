@@ -17,6 +17,8 @@ from vipa.scheduling import CHAIN_PRIORITY
 
 FINGER_NAMES = ["little", "ring", "middle", "index", "thumb_bend", "thumb_rotate"]
 RECONNECT_PERIOD_S = 0.3
+LOSS_PERIOD_S = 1.0
+"""A second loss within this time counts at once; a lone one only if a new connection does not mend it."""
 
 
 class HandNode(ManagedNode):
@@ -27,6 +29,7 @@ class HandNode(ManagedNode):
         self._hand: InspireHand | None = None
         self._connected = False
         self._next_reconnect = 0.0
+        self._last_loss = -LOSS_PERIOD_S
         self._accepted_at = 0
         self._detail = ""
         self._holding = True
@@ -52,16 +55,18 @@ class HandNode(ManagedNode):
             if not self._connected:
                 self._reconnect()
             if self._connected:
-                self._command()
-                self._publish(self._hand.read())
+                self._publish(self._exchange(self._hand))
         except HardwareError as error:
-            self._connected = False
-            self.report(Heartbeat.ERROR, str(error))
+            self._lose(str(error))
             self._publish(None)
 
     def deactivate(self) -> None:
         """Keep the grasp."""
-        self._hold()
+        if self._hand is not None and not self._holding:
+            try:
+                self._hold(self._hand)
+            except HardwareError as error:
+                self._lose(f"{error} (the hand keeps its last target by itself)")
 
     def cleanup(self) -> None:
         """Let go of the connection, not of what the hand holds."""
@@ -69,17 +74,31 @@ class HandNode(ManagedNode):
             self._hand.close()
             self._hand = None
 
-    def _command(self) -> None:
-        assert self._hand is not None
+    def _exchange(self, hand: InspireHand) -> HandReading:
+        """Command and read; a lone lost answer, as serial lines have them, costs a new connection and no fault."""
+        try:
+            self._command(hand)
+            return hand.read()
+        except HardwareError as error:
+            now = time.monotonic()
+            alone, self._last_loss = now - self._last_loss >= LOSS_PERIOD_S, now
+            if hand.connected or not alone:
+                raise
+            self.get_logger().warning(f"{error} (connecting again)")
+        hand.reconnect()
+        return hand.read()
+
+    def _command(self, hand: InspireHand) -> None:
         message = self.take_latest(self._trajectories)
         if not (self.active and self.motion_allowed()):
-            self._hold()
+            if not self._holding:
+                self._hold(hand)
             return
         if message is None:
             return
         try:
             _, _, positions, _ = from_joint_trajectory(message)
-            self._hand.command(positions[-1])
+            hand.command(positions[-1])
         except (ValueError, IndexError, VipaError) as error:
             if isinstance(error, HardwareError):
                 raise
@@ -89,15 +108,13 @@ class HandNode(ManagedNode):
         self._holding = False
         self._accepted_at = self.clock.now_ns()
 
-    def _hold(self) -> None:
-        if self._holding or self._hand is None:
-            return
+    def _hold(self, hand: InspireHand) -> None:
+        hand.hold()
         self._holding = True
-        try:
-            self._hand.hold()
-        except HardwareError as error:
-            self._connected = False
-            self.report(Heartbeat.ERROR, f"{error} (the hand keeps its last target by itself)")
+
+    def _lose(self, reason: str) -> None:
+        self._connected = False
+        self.report(Heartbeat.ERROR, reason)
 
     def _reconnect(self) -> None:
         assert self._hand is not None

@@ -24,6 +24,7 @@ from vipa.teleop.sources import make_source
 from vipa_inference.policy import HAND_DIMENSION, HOLD_INSTRUCTION
 
 REPEATED_NOTE_S = 1.0
+WAITING_NOTE_S = 3.0
 
 
 class TeleopNode(ManagedNode):
@@ -51,6 +52,7 @@ class TeleopNode(ManagedNode):
         self._was_engaged = self._begun = False
         self._lost = ""
         self._noted: dict[str, float] = {}
+        self._waiting_since = time.monotonic()
         self._arm = self.polled(ArmState, "/fr3/state", LATEST)
         self._hand = self.polled(HandState, "/hand/state", LATEST)
         self._gate = self.polled(GateEvent, "/controller/gate", RELIABLE_DEEP)
@@ -69,10 +71,12 @@ class TeleopNode(ManagedNode):
         self._take_state()
         now_ns = self.clock.now_ns()
         robot = self._robot()
+        allowed = self.motion_allowed()
+        self._begun = self._begun or (allowed and robot is not None and now_ns > 0)
+        if not self._begun:
+            self._tell_waiting(now_ns)
         if robot is None or now_ns == 0:
             return
-        allowed = self.motion_allowed()
-        self._begun = self._begun or allowed
         command = self._read(now_ns, robot) if self._begun else None
         self._take_refusals(robot)
         self._session.update(command, robot, now_ns, allowed)
@@ -141,6 +145,19 @@ class TeleopNode(ManagedNode):
             inference_end_ns=self.clock.now_ns(),
         )
         self._chunks.publish(to_chunk_message(chunk, self.clock.now_ns(), self.lab.base_frame))
+
+    def _tell_waiting(self, now_ns: int) -> None:
+        """Log, again and again, what the session cannot begin without."""
+        if time.monotonic() - self._waiting_since < WAITING_NOTE_S:
+            return
+        self._waiting_since = time.monotonic()
+        missing = {
+            "the clock": now_ns == 0,
+            "/fr3/state": self._arm_state is None,
+            "/hand/state": not np.isfinite(self._hand_targets).all(),
+        }
+        names = ", ".join(name for name, lacks in missing.items() if lacks) or "the supervisor to allow motion"
+        self.get_logger().warning(f"teleop waits for {names}; see: vipa cell status")
 
     def _tell_operator(self) -> None:
         """Log the session's notes; the same one at most once a second."""
