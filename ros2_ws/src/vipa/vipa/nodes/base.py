@@ -1,6 +1,8 @@
 """What every managed node shares: lifecycle, one main thread, fine clock, heartbeat, clean exit."""
 
 import contextlib
+import faulthandler
+import os
 import queue
 import signal
 import sys
@@ -33,6 +35,7 @@ LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability
 HEARTBEAT_PERIOD_S = 0.1
 TRANSITION_TIME_OUT_S = 60.0
 START_DELAY_S = 0.1
+END_TIME_OUT_S = 3.0
 
 
 class PolledGroup(CallbackGroup):
@@ -310,6 +313,7 @@ def run_node(make_node: Callable[[], ManagedNode], real_time_priority: int = 0) 
         spinner.start()
         node.run()
         node.close()
+        end_within(END_TIME_OUT_S, node.exit_status or 0)
         executor.shutdown(timeout_sec=1.0)
         spinner.join(timeout=1.0)
     except VipaError as error:
@@ -318,6 +322,19 @@ def run_node(make_node: Callable[[], ManagedNode], real_time_priority: int = 0) 
     finally:
         rclpy.try_shutdown()
     return node.exit_status or 0
+
+
+def end_within(seconds: float, status: int) -> None:
+    """End the process even where the middleware does not let go; by now the device is at rest and its link closed."""
+
+    def end() -> None:
+        print(f"ROS did not shut down within {seconds:.0f} s; ending without it", file=sys.stderr)
+        faulthandler.dump_traceback()
+        os._exit(status)
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
 
 
 def _spin(executor: SingleThreadedExecutor, node: ManagedNode) -> None:
