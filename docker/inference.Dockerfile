@@ -24,8 +24,8 @@ ENV VIRTUAL_ENV=/opt/vipa/.venv
 ENV PATH=$VIRTUAL_ENV/bin:$PATH
 RUN python3 -m venv "$VIRTUAL_ENV" \
     && pip install --no-cache-dir --editable '.[serve,train,tensorrt]' \
-    && useradd --create-home vipa
+    && useradd --create-home --uid 1001 vipa
 
-USER vipa
+USER 1001
 EXPOSE 8000
 ENTRYPOINT ["vipa"]

@@ -28,10 +28,11 @@ ENV PATH=$VIRTUAL_ENV/bin:$PATH
 RUN python3 -m venv --system-site-packages "$VIRTUAL_ENV" \
     && pip install --no-cache-dir --editable '.[robot,record,console,serve,teleop]'
 
+WORKDIR /opt/vipa/ros2_ws
 # hadolint ignore=SC1091
-RUN source /opt/ros/humble/setup.bash \
-    && cd ros2_ws \
+RUN . /opt/ros/humble/setup.bash \
     && colcon build --symlink-install --packages-select vipa_msgs vipa --cmake-args -DBUILD_TESTING=OFF
 
+WORKDIR /opt/vipa
 ENTRYPOINT ["/opt/vipa/docker/entrypoint.sh"]
 CMD ["ros2", "launch", "vipa", "bringup.launch.py", "lab:=/etc/vipa/lab.yaml", "policy:=remote"]
