@@ -33,7 +33,7 @@ ALONE := end_to_end or protocol or ros or processes
 
 test: lint
 	@source $(BIN)/activate && source ros2_ws/install/setup.bash && \
-	OMP_NUM_THREADS=1 python -m pytest -m "not ($(ALONE))" -n auto --dist loadfile --no-loadscope-reorder; shared=$$?; \
+	OMP_NUM_THREADS=1 python -m pytest -m "not ($(ALONE))" -n auto --dist loadfile --no-loadscope-reorder --max-worker-restart=0; shared=$$?; \
 	python -m pytest -m "$(ALONE)" && exit $$shared
 
 bench: setup

@@ -107,8 +107,8 @@ def test_random_chunks_give_one_smooth_trajectory(data: st.DataObject) -> None:
     # Position, its difference quotient and the reported velocity agree everywhere, seams included.
     np.testing.assert_allclose(np.diff(q, axis=0) / 1e-3, 0.5 * (dq[1:] + dq[:-1]), atol=2e-3)
     # What changes within 1 ms is an acceleration that the blend may have: a resting plan may be 0.44 rad from the
-    # wave, and to close that gap within the window takes 5.8 gap / window^2.
-    assert np.abs(np.diff(dq, axis=0)).max() < 1e-3 * (5.8 * 0.44 / CONFIG.blend_s**2 + 30.0)
+    # wave, and to close that gap within the window, over its three knots, takes 6.5 gap / window^2.
+    assert np.abs(np.diff(dq, axis=0)).max() < 1e-3 * (6.5 * 0.44 / CONFIG.blend_s**2 + 30.0)
     keys = [(step.chunk_id, step.row) for step, _ in executed]
     assert len(keys) == len(set(keys))
     for step, seen in executed:
