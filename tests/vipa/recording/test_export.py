@@ -14,6 +14,7 @@ from vipa.recording.alignment import AlignConfig, AlignedEpisode
 from vipa.recording.bag import FILE_NAME, mcap_name
 from vipa.recording.commanded import CommandedHand, CommandedJoints, Window
 from vipa.recording.export import ExportConfig, ExportedEpisode, export_episode, recordings
+from vipa.recording.recorded import read_recorded
 from vipa.trials.result import TrialResult
 
 RAW = ExportConfig(longer_side=0)
@@ -119,6 +120,14 @@ def test_what_cannot_be_used_is_refused_with_the_reason(tmp_path: Path, name: st
 def test_a_camera_that_was_not_recorded(tmp_path: Path) -> None:
     with pytest.raises(VipaError, match="camera wrist is missing; recorded: front, side"):
         exported(tmp_path, Robot(), ExportConfig(AlignConfig(cameras=("wrist",))))
+
+
+def test_recordings_whose_topics_began_in_another_order_are_read_alike(tmp_path: Path) -> None:
+    record_robot(tmp_path, Robot(seconds=2.5))
+    record_robot(tmp_path, Robot(seconds=2.5, keep=lambda name, at: "/hand" in name or at > 0.2))
+    first, second = (read_recorded(listed.folder) for listed in recordings(tmp_path))
+    np.testing.assert_array_equal(first.joints[-200:], second.joints[-200:])
+    np.testing.assert_array_equal(first.hand, second.hand)
 
 
 def test_a_failure_is_left_out_unless_wanted(tmp_path: Path) -> None:

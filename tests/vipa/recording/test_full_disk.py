@@ -11,6 +11,7 @@ import pytest
 from fabricated_recordings import START_NS, feed, file_of, new_recorder, record, small_robot
 from mcap.reader import make_reader
 
+from vipa.benchmarks.record_loop import recorded_figures
 from vipa.benchmarks.synthetic_robot import NS
 from vipa.recording.config import MEGABYTE
 from vipa.recording.recovery import scan
@@ -81,6 +82,8 @@ def test_the_guard_ends_the_episode_before_the_disk_is_full(small_disk):
     assert os.statvfs(small_disk).f_bavail * os.statvfs(small_disk).f_frsize > 3 * MEGABYTE
     assert count(file_of(small_disk, "episode_000002")) == second.episode.messages > first.messages
     assert file_of(small_disk).read_bytes() == before
+    figures = recorded_figures(small_disk)
+    assert (figures["episodes_damaged"], figures["episodes_cut_short"]) == (0, 1)
 
 
 def test_a_disk_that_another_program_fills_ends_the_episode_cleanly(small_disk):

@@ -78,8 +78,8 @@ class Cell:
         self.processes.append(process)
         return process
 
-    def start_recorder(self) -> subprocess.Popen[bytes]:
-        return self.start("-m", "vipa.nodes.recorder", "--ros-args", "--params-file", str(self.parameters))
+    def start_recorder(self, *arguments: str) -> subprocess.Popen[bytes]:
+        return self.start("-m", "vipa.nodes.recorder", "--ros-args", "--params-file", str(self.parameters), *arguments)
 
     def record(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "vipa.cli", "record", *arguments, "--domain", self.domain]
@@ -146,15 +146,15 @@ def test_an_episode_from_begin_to_end_and_a_crash(cell):
     recorder.kill()
     recorder.wait()
     assert list_episodes(cell.recordings)[1].episode is None
-    recorder = cell.start_recorder()
+    recorder = cell.start_recorder("-p", "begin:=third")
     wait_until_active(cell)
-    _, second = list_episodes(cell.recordings)
+    _, second, _ = list_episodes(cell.recordings)
     assert (second.episode.recovered, second.episode.instruction) == (True, "again")
     assert second.episode.messages == len(decoded(file_of(cell.recordings, "episode_000002"))) > 50
     assert file_of(cell.recordings).read_bytes() == before
 
-    assert cell.record("start", "third").stdout == "episode_000003: recording\n"
-    time.sleep(0.5)
+    state = cell.state()["state"]
+    assert (state["recording"], state["episode"], state["instruction"]) == (True, "episode_000003", "third")
     recorder.send_signal(signal.SIGINT)
     assert recorder.wait(timeout=20) == 0, cell.log.read_text()
     assert list_episodes(cell.recordings)[2].episode.ended == "stopped"

@@ -51,6 +51,8 @@ class GraphArguments:
     console: bool = False
     record: bool = False
     recordings: str = ""  # folder of the recorder's episodes; empty: recordings/ in the repository
+    recorder_options: str = ""  # of RecorderConfig, as policy_options
+    begin_recording: str = ""  # what an episode shows that begins by itself; empty: the recorder waits to be told
     use_sim_time: bool | None = None  # None: as the laboratory says
     task: str = "reach"
     seed: int = 0
@@ -71,7 +73,15 @@ def describe(arguments: GraphArguments) -> tuple[NodeDescription, ...]:
     nodes = [*_laboratory(arguments, lab), *_managed(arguments, lab)]
     nodes.append(_supervisor(nodes[1:] if lab.simulated else nodes))
     if arguments.record:
-        nodes.append(_recorder({"recordings": arguments.recordings}))
+        nodes.append(
+            _recorder(
+                {
+                    "recordings": arguments.recordings,
+                    "options": arguments.recorder_options,
+                    "begin": arguments.begin_recording,
+                }
+            )
+        )
     if arguments.console:
         nodes.append(_console(arguments))
     nodes += arguments.extra
@@ -132,6 +142,21 @@ def teleop_beside(lab: str, source: str, options: str = "", instruction: str = "
     options = policy_options_text(read_policy_options(options))
     parameters: dict[str, Parameter] = {"source": source, "source_options": options, "instruction": instruction}
     return teleop_node({"lab": lab, "use_sim_time": load_lab(lab).simulated, **parameters})
+
+
+def replay_node(parameters: Mapping[str, Parameter]) -> NodeDescription:
+    """Plays a recorded episode with the parameters of ``vipa.nodes.replay``, then ends."""
+    return _node("replay", parameters=parameters, respawn=False, nice=-10, ends_graph=True)
+
+
+def replay_beside(lab: str, episode: str, output: str) -> NodeDescription:
+    """The replay of the episode in a folder for a graph that runs already; its figures go to the file ``output``.
+
+    Raises:
+        ConfigurationError: the laboratory's YAML cannot be used.
+    """
+    parameters: dict[str, Parameter] = {"episode": episode, "output": output}
+    return replay_node({"lab": lab, "use_sim_time": load_lab(lab).simulated, **parameters})
 
 
 def _laboratory(arguments: GraphArguments, lab: LabConfig) -> list[NodeDescription]:

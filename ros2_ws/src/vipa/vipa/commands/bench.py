@@ -52,6 +52,11 @@ def add_parser(subparsers: "Subparsers") -> argparse.ArgumentParser:
     record.add_argument("--seed", type=int, default=0, help="of the moments of the kills (default: 0)")
     record.add_argument("--folder", type=Path, help="on the disk that is measured (default: the temporary folder)")
     record.set_defaults(benchmark=run_record)
+    summary = "Measure what the recorder costs the running loop: with none, with one, with one whose disk fills up"
+    record_loop = add_command(benchmarks, "record-loop", summary, "vipa bench record-loop --json -")
+    add_graph_options(record_loop)
+    record_loop.add_argument("--seconds", type=seconds, default=30.0, help="of ROS time, each (default: 30)")
+    record_loop.set_defaults(benchmark=run_record_loop)
     summary = "Measure how fast demonstrations are written and read, from synthetic pictures"
     dataset = add_command(benchmarks, "dataset", summary, "vipa bench dataset --json -")
     dataset.add_argument("--rows", type=int, default=300, metavar="N", help="of each of 3 episodes (default: 300)")
@@ -134,6 +139,21 @@ def run_record(options: argparse.Namespace) -> int:
     except ValueError as error:
         raise ConfigurationError(f"bench record: {error}") from None
     return _report(run_record_benchmark(config, options.folder, say), options)
+
+
+def run_record_loop(options: argparse.Namespace) -> int:
+    """Run ``vipa bench record-loop``."""
+    try:
+        from vipa.benchmarks.record_loop import run_record_loop_benchmark
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            f"bench record-loop: the package {error.name} is missing; pip install '.[record]'"
+        ) from None
+    folder = log_folder(options)
+    say(f"logs: {folder}")
+    return _report(
+        run_record_loop_benchmark(graph_arguments(options), options.seconds, folder, options.domain), options
+    )
 
 
 def run_dataset(options: argparse.Namespace) -> int:

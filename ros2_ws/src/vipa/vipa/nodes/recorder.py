@@ -44,7 +44,9 @@ class RecorderNode(ManagedNode):
         super().__init__("recorder", period_s=0.01)
         self.declare_parameter("recordings", "")
         self.declare_parameter("options", "")
+        self.declare_parameter("begin", "")
         self.declare_parameter("autostart", True)
+        self._begin = str(self.get_parameter("begin").value)
         self._recorder: Recorder | None = None
         self._subscriptions_raw: dict[Topic, Any] = {}
         self._next_state = 0.0
@@ -86,12 +88,21 @@ class RecorderNode(ManagedNode):
         if recorder is None:
             return
         wall, now_ns = time.monotonic(), self.clock.now_ns()
+        if self._begin and self.active and now_ns > 0:
+            self._begin_by_itself()
         for topic, subscription in self._subscriptions_raw.items():
             if recorder.recording or topic.latched:
                 for payload in take_messages(subscription, raw=True):
                     recorder.put(topic, payload, now_ns)
         recorder.step(now_ns, wall)
         self._tell(recorder)
+
+    def _begin_by_itself(self) -> None:
+        """Start the episode of the parameter ``begin``, once."""
+        answer = self._obey("start", "", self._begin)
+        self._begin = ""
+        if isinstance(answer, VipaError):
+            self.get_logger().error(str(answer))
 
     def deactivate(self) -> None:
         """End a running episode."""
