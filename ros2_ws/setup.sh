@@ -178,20 +178,31 @@ requirements_without_dependencies() {
     if [ "${VIPA_NVIDIA:-}" = no ]; then grep -v '^tensorrt-' requirements-no-deps.lock; else cat requirements-no-deps.lock; fi
 }
 
+# Compiling every file of torch and transformers takes longer than downloading them, and most are never imported; what
+# the nodes import at every start is compiled here, the rest when it is first used.
+COMPILED=(cv2 mujoco numpy pymodbus rclpy transforms3d yaml '*_msgs')
+compile_packages() (
+    shopt -s nullglob
+    local folders=() name
+    # shellcheck disable=SC2206
+    for name in "${COMPILED[@]}"; do folders+=("$VENV"/lib/python3.*/site-packages/$name); done
+    [ ${#folders[@]} = 0 ] || "$VENV/bin/python" -m compileall -q -j 0 "${folders[@]}"
+)
+
 # `step` asks for the status, so that bash does not end these functions at the first error: hence the &&.
 install_packages() {
     install_with_dependencies && requirements_without_dependencies >"$VENV/requirements-no-deps.txt" &&
-        pip install -q --no-deps -r "$VENV/requirements-no-deps.txt"
+        pip install -q --no-compile --no-deps -r "$VENV/requirements-no-deps.txt" && compile_packages
 }
 
 install_with_dependencies() {
     if [ -z "$ROS" ]; then
-        pip install -q -r requirements.lock && patch_wheels
+        pip install -q --no-compile -r requirements.lock && patch_wheels
     elif "$VENV/bin/python" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
-        requirements_beside_apt >"$VENV/requirements.txt" && pip install -q -r "$VENV/requirements.txt"
+        requirements_beside_apt >"$VENV/requirements.txt" && pip install -q --no-compile -r "$VENV/requirements.txt"
     else
         # The simulated laboratory and the model need Python 3.11; the drivers and the controller do not.
-        pip install -q 'setuptools<80' '.[robot,record,data,serve,dev]' && pip uninstall -q -y vipa
+        pip install -q 'setuptools<80' '.[robot,record,data,serve,calibration,dev]' && pip uninstall -q -y vipa
     fi
 }
 

@@ -11,7 +11,7 @@ from vipa_msgs.srv import RecorderCommand
 from vipa.nodes.base import LATCHED
 from vipa.nodes.client import NO_RECORDER, run_client
 
-WAIT_S = 10.0
+WAIT_S = 6.0
 ANSWER_S = 60.0  # on a slow disk, stop waits for what has not been written yet
 
 
