@@ -26,7 +26,7 @@ COPY docker/entrypoint.sh docker/entrypoint.sh
 ENV VIRTUAL_ENV=/opt/vipa/.venv
 ENV PATH=$VIRTUAL_ENV/bin:$PATH
 RUN python3 -m venv --system-site-packages "$VIRTUAL_ENV" \
-    && pip install --no-cache-dir --editable '.[robot,record,console,serve,teleop]'
+    && pip install --no-cache-dir --editable '.[robot,record,console,serve,teleop,calibration]'
 
 WORKDIR /opt/vipa/ros2_ws
 # hadolint ignore=SC1091

@@ -7,7 +7,20 @@ from collections.abc import Sequence
 
 from vipa.errors import VipaError
 
-COMMANDS = ("bringup", "doctor", "trial", "record", "teleop", "cell", "dataset", "train", "export", "serve", "bench")
+COMMANDS = (
+    "bringup",
+    "doctor",
+    "trial",
+    "record",
+    "teleop",
+    "cell",
+    "dataset",
+    "train",
+    "export",
+    "serve",
+    "calibrate",
+    "bench",
+)
 
 
 def make_parser() -> argparse.ArgumentParser:
