@@ -149,16 +149,16 @@ class _FrozenPicture:
     def __init__(self, state: NDArray[np.float32] | None, config: CheckConfig) -> None:
         self._positions = None if state is None or state.shape[1:] != (22,) else state[:, :3].astype(np.float64)
         self._config = config
-        self._last: Image | None = None
+        self._first: Image | None = None  # of the stretch: in a slow motion, each picture is much like the one before
         self._start = self._number = 0
 
     def add(self, number: int, image: Image) -> list[str]:
         """Look at the next picture; one line where a frozen stretch has ended before it."""
-        if self._last is not None and self._is_same(self._last, image):
-            self._last, self._number = image, number
+        if self._first is not None and self._is_same(self._first, image):
+            self._number = number
             return []
         lines = self.end()
-        self._last, self._start, self._number = image, number, number
+        self._first, self._start, self._number = image, number, number
         return lines
 
     def end(self) -> list[str]:
@@ -167,8 +167,8 @@ class _FrozenPicture:
             return []
         stretch = self._positions[self._start : self._number + 1]
         moved = float(np.linalg.norm(stretch - stretch[0], axis=1).max())
-        assert self._last is not None
-        if moved <= self._config.moved * max(1.0, 224 / self._last.shape[1]):
+        assert self._first is not None
+        if moved <= self._config.moved * max(1.0, 224 / self._first.shape[1]):
             return []
         return [f"frozen: rows {self._start}-{self._number} show the same while the arm moves by {moved:.3f} m"]
 

@@ -151,6 +151,16 @@ def test_missing_frames_are_counted_where_they_are_allowed(tmp_path: Path) -> No
     assert [number_in(images["side"]) for images in pictures] == frames.tolist()
 
 
+def test_stamps_rounded_to_milliseconds_are_no_missing_frames(tmp_path: Path) -> None:
+    class Rounded(Robot):
+        def _frames(self):
+            for stamp, topic, payload in super()._frames():
+                yield round(stamp / 2e6) * 2_000_000, topic, payload
+
+    report = exported(tmp_path, Rounded(seconds=4.0)).aligned.report
+    assert report["front_missing"] == report["side_missing"] == 0
+
+
 def test_a_frozen_camera_is_counted(tmp_path: Path) -> None:
     class Frozen(Robot):
         def _frames(self):

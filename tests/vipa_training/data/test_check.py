@@ -189,6 +189,22 @@ def test_a_frozen_camera(tmp_path: Path) -> None:
     assert problem.startswith("episode 0: side: frozen: rows 5-9 show the same while the arm moves by 0.0")
 
 
+def test_a_slow_motion_is_not_frozen(tmp_path: Path) -> None:
+    """Each picture has one bright pixel more than the one before."""
+
+    def slow(row: Row, number: int) -> Row:
+        picture = np.full((48, 64, 3), 40, np.uint8)
+        picture[24, 4 : 4 + 4 * number : 4] = 255
+        return replace(row, images=row.images | {"side": picture})
+
+    with DatasetWriter(tmp_path, LAYOUT) as writer:
+        builder = writer.begin()
+        for k in range(10):
+            builder.add(slow(row_at(k), k))
+        writer.add(builder.finish(note()))
+    assert not list(check_dataset(tmp_path))
+
+
 def test_an_empty_dataset(tmp_path: Path) -> None:
     DatasetWriter(tmp_path, LAYOUT).close()
     assert list(check_dataset(tmp_path)) == ["the dataset has no episode"]
