@@ -15,6 +15,7 @@ from vipa.hardware.fr3.robot import flange_pose
 from vipa.lab import load_lab
 from vipa.recording.bag import Episode
 from vipa.recording.cdr import image_payload
+from vipa.recording.config import RecorderConfig
 from vipa.recording.definitions import load_definitions
 from vipa.recording.episode_writer import Beginning, EpisodeWriter
 from vipa.recording.events import Event
@@ -105,14 +106,18 @@ class Robot:
 
 
 def record_robot(
-    recordings: Path, robot: Robot, instruction: str = "wipe the board", outcome: str = "success"
+    recordings: Path,
+    robot: Robot,
+    instruction: str = "wipe the board",
+    outcome: str = "success",
+    config: RecorderConfig = SMALL,
 ) -> Episode:
     """A whole recording of the robot."""
     definitions = load_definitions({COMPRESSED_TYPE, EVENT_TYPE, *(topic.type for topic in TOPICS.values())})
     store = RecordingStore(recordings)
     try:
         beginning = Beginning(instruction, START_NS, time.time(), lab_snapshot("simulated", {}))
-        writer = EpisodeWriter(store.next_folder(), beginning, SMALL, definitions)
+        writer = EpisodeWriter(store.next_folder(), beginning, config, definitions)
         writer.put_event(Event("started", instruction, writer.name, START_NS))
         for time_ns, topic, payload in robot.messages():
             assert writer.put(TOPICS[topic], payload, time_ns)

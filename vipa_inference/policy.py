@@ -62,6 +62,17 @@ class Observation:
 
 
 @dataclass(frozen=True)
+class ChunkSources:
+    """What a chunk was inferred from beside the frames, so that the observation can be made again; 0: not told."""
+
+    arm_state_ns: int = 0  # stamp of the arm's state
+    hand_state_ns: int = 0  # stamp of the hand's
+    plan_ns: int = 0  # stamp of the controller's plan of which a part was committed; 0: nothing was
+    committed_until_ns: int = 0  # the end of that part
+    since_reset: int = 0  # inferences since the policy was last reset, this one included
+
+
+@dataclass(frozen=True)
 class ActionChunk:
     """A horizon of actions; row k is the target for the time ``observation_ns + (k + 1) * step_period``."""
 
@@ -77,6 +88,7 @@ class ActionChunk:
     inference_start_ns: int = 0
     inference_end_ns: int = 0
     instruction: str = ""
+    sources: ChunkSources = ChunkSources()
 
     @property
     def horizon(self) -> int:

@@ -72,6 +72,15 @@ class PlanTracker:
         """Seconds from the start of an inference to the first effect of its chunk."""
         return self._delay.estimate() + self._lead
 
+    @property
+    def plan_ns(self) -> int:
+        """When the controller accepted what is its newest plan; 0 while none is known."""
+        return self._accepted_ns
+
+    def takes_effect_ns(self, start_ns: int) -> int:
+        """When a chunk whose inference begins at ``start_ns`` is expected to take effect."""
+        return start_ns + round(self.expected_delay * _NS)
+
     def inferred(self, chunk_id: int, start_ns: int) -> None:
         """Remember when the inference of a chunk began."""
         self._starts[chunk_id] = start_ns
@@ -93,7 +102,7 @@ class PlanTracker:
         if now_ns < self._accepted_ns - _CLOCK_JUMP_NS:
             self._plan, self._accepted_ns = None, 0
             self._starts.clear()
-        return committed_part(self._plan, observation_ns, now_ns + round(self.expected_delay * _NS))
+        return committed_part(self._plan, observation_ns, self.takes_effect_ns(now_ns))
 
 
 def committed_part(plan: CommittedPlan | None, observation_ns: int, until_ns: int) -> CommittedPlan | None:

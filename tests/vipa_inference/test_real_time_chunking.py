@@ -179,7 +179,8 @@ class TestPlanTracker:
         assert tracker.expected_delay == pytest.approx(0.12)
         tracker.received(make_plan(40), 4, START + 190 * MS)
         assert tracker.expected_delay == pytest.approx(0.21)
-        part = tracker.committed(START + 200 * MS, START + 240 * MS)  # takes effect at 450 ms
+        assert (tracker.plan_ns, tracker.takes_effect_ns(START + 240 * MS)) == (START + 190 * MS, START + 450 * MS)
+        part = tracker.committed(START + 200 * MS, START + 240 * MS)
         assert part is not None
         np.testing.assert_array_equal(part.times_ns, START + 200 * MS + STEP * np.arange(1, 6))
 

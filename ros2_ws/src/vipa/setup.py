@@ -6,7 +6,7 @@ from setuptools import find_packages, setup
 
 NODES = (
     *("arm", "camera", "hand", "policy", "controller", "supervisor", "trial", "monitor", "recorder", "console"),
-    *("teleop", "teleop_monitor"),
+    *("teleop", "teleop_monitor", "replay"),
 )
 
 setup(

@@ -12,7 +12,7 @@ pytest.importorskip("rclpy", reason="needs ROS 2")
 messages = pytest.importorskip("vipa.nodes.messages", reason="needs the built vipa_msgs")
 
 from vipa.errors import VipaError  # noqa: E402
-from vipa_inference.policy import ActionChunk, CommittedPlan  # noqa: E402
+from vipa_inference.policy import ActionChunk, ChunkSources, CommittedPlan  # noqa: E402
 from vipa_inference.rotations import matrix_from_rotation_vector  # noqa: E402
 
 pytestmark = pytest.mark.ros
@@ -99,11 +99,15 @@ def test_action_chunk_round_trip() -> None:
         inference_start_ns=21,
         inference_end_ns=22,
         instruction="touch",
+        sources=ChunkSources(7 * 10**9 + 1, 8, 9, 11, 4),
     )
     back = messages.from_chunk_message(messages.to_chunk_message(chunk, 30, "base"))
     np.testing.assert_array_equal(back.actions, chunk.actions)
     np.testing.assert_allclose(back.reference_pose, chunk.reference_pose)
-    for name in ("step_period", "observation_ns", "policy", "policy_hash", "chunk_id", "exposures_ns", "instruction"):
+    for name in (
+        *("step_period", "observation_ns", "policy", "policy_hash", "chunk_id"),
+        *("exposures_ns", "instruction", "sources"),
+    ):
         assert getattr(back, name) == getattr(chunk, name)
 
 

@@ -30,7 +30,11 @@ def test_the_defaults_can_be_used():
 def test_the_graph_has_the_recorder_where_it_is_wanted():
     nodes = {node.name: node for node in describe(GraphArguments(record=True, recordings="/data/wipe"))}
     recorder = nodes["recorder"]
-    assert dict(recorder.parameters) == {"lab": "simulated", "use_sim_time": True, "recordings": "/data/wipe"}
+    common = {"lab": "simulated", "use_sim_time": True, "recordings": "/data/wipe"}
+    assert dict(recorder.parameters) == common | {"options": "", "begin": ""}
+    told = GraphArguments(record=True, recorder_options='{"jpeg_quality": 0}', begin_recording="wipe the board")
+    parameters = {node.name: node.parameters for node in describe(told)}["recorder"]
+    assert (parameters["options"], parameters["begin"]) == ('{"jpeg_quality": 0}', "wipe the board")
     assert recorder.respawn
     assert not recorder.ends_graph
     assert "recorder" not in nodes["supervisor"].parameters["nodes"]  # it never keeps the robot from moving

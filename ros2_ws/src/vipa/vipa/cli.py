@@ -12,6 +12,7 @@ COMMANDS = (
     "doctor",
     "trial",
     "record",
+    "replay",
     "teleop",
     "cell",
     "dataset",

@@ -48,6 +48,13 @@ def add_recorder_options(parser: argparse.ArgumentParser) -> None:
     """The options of every command whose graph may have the recorder."""
     parser.add_argument("--record", action="store_true", help="with the recorder")
     parser.add_argument("--recordings", default="", metavar="FOLDER", help="of episodes (default: recordings/)")
+    shown = "record colour as it is, not as JPEG, so that replays can agree in every bit; takes more space"
+    parser.add_argument("--lossless", action="store_true", help=shown)
+
+
+def recorder_options(options: argparse.Namespace) -> str:
+    """What the options of ``add_recorder_options`` say of the recorder's configuration."""
+    return policy_options_text({"jpeg_quality": 0} if options.lossless else {})
 
 
 def add_policy_options(parser: argparse.ArgumentParser) -> None:
@@ -93,7 +100,12 @@ def log_folder(options: argparse.Namespace) -> Path:
 
 def run(options: argparse.Namespace) -> int:
     """Run the subcommand."""
-    arguments = replace(graph_arguments(options), record=options.record, recordings=options.recordings)
+    arguments = replace(
+        graph_arguments(options),
+        record=options.record,
+        recordings=options.recordings,
+        recorder_options=recorder_options(options),
+    )
     folder = log_folder(options)
     measured = folder / "monitor.json"
     if options.smoke is not None:

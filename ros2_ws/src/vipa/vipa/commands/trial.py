@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from vipa.bringup import run_graph, say
 from vipa.commands import add_command
-from vipa.commands.bringup import add_graph_options, add_recorder_options, graph_arguments, log_folder
+from vipa.commands.bringup import add_graph_options, add_recorder_options, graph_arguments, log_folder, recorder_options
 from vipa.environment import repository_folder
 from vipa.errors import ConfigurationError
 from vipa.graph import GraphArguments, Parameter, trial_node
@@ -142,7 +142,13 @@ def _run_trials(options: argparse.Namespace) -> int:
 def _graph(options: argparse.Namespace) -> GraphArguments:
     """The graph, in which the policy holds until a trial begins."""
     recordings = str(_recordings(options).get("recordings", ""))
-    return replace(graph_arguments(options), instruction=HOLD_INSTRUCTION, record=options.record, recordings=recordings)
+    return replace(
+        graph_arguments(options),
+        instruction=HOLD_INSTRUCTION,
+        record=options.record,
+        recordings=recordings,
+        recorder_options=recorder_options(options),
+    )
 
 
 def _recordings(options: argparse.Namespace) -> dict[str, Parameter]:

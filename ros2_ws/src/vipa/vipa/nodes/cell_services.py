@@ -4,6 +4,7 @@ import asyncio
 import time
 from typing import Any
 
+from rclpy.duration import Duration
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 from vipa_msgs.msg import TrialEvent
@@ -78,6 +79,8 @@ class CellServices:
                 break
             await asyncio.sleep(0.02)
         self._instructions.publish(String(data=text))
+        # A client that ends at once would take what has not arrived yet with it.
+        await asyncio.to_thread(self._instructions.wait_for_all_acked, Duration(seconds=MATCH_S))
         return Reply(True, f"instruction: {text}")
 
     def see_instruction(self, text: str) -> None:

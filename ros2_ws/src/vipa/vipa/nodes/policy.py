@@ -7,7 +7,6 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import String
 from vipa_msgs.msg import ActionChunk as ActionChunkMessage
@@ -16,10 +15,11 @@ from vipa_msgs.msg import CommittedPlan as CommittedPlanMessage
 
 from vipa.errors import ConfigurationError, VipaError
 from vipa.nodes.base import FRAMES, LATCHED, LATEST, RELIABLE, ManagedNode, run_node
-from vipa.nodes.messages import from_image, from_plan_message, from_pose, to_chunk_message, to_ns
+from vipa.nodes.messages import from_image, from_plan_message, to_chunk_message, to_ns
+from vipa.observing import Frame, make_observation
 from vipa.policy_options import read_policy_options
 from vipa.scheduling import CHAIN_PRIORITY, ordinary_scheduling
-from vipa_inference.policy import HOLD_INSTRUCTION, CameraView, Observation, Policy, PolicyError
+from vipa_inference.policy import HOLD_INSTRUCTION, ChunkSources, Observation, Policy, PolicyError
 from vipa_inference.real_time_chunking import PlanTracker
 from vipa_inference.registry import make_policy
 
@@ -49,12 +49,13 @@ class PolicyNode(ManagedNode):
         self._instruction = ""
         self._tracker: PlanTracker | None = None
         self._chunk_id = 0
+        self._since_reset = 0  # inferences
         self._last_inference_ns = 0
         self._waiting = False
         self._images: dict[str, Any] = {}
         self._infos: dict[str, Any] = {}
         self._newest: dict[str, Any] = {}
-        self._intrinsics: dict[str, Any] = {}
+        self._infos_seen: dict[str, Any] = {}
         self._received_ns: dict[str, int] = {}
         self._used: dict[str, int] = {}
         self._next_instruction = 0.0
@@ -89,8 +90,7 @@ class PolicyNode(ManagedNode):
 
     def activate(self) -> None:
         """Begin a new episode."""
-        assert self._policy is not None
-        self._policy.reset()
+        self._reset()
         self._used.clear()
 
     def step(self) -> None:
@@ -107,9 +107,9 @@ class PolicyNode(ManagedNode):
             return
         received_ns = max(self._received_ns.values())
         try:
-            observation = self._observe()
-            if observation is not None:
-                self._infer(observation, received_ns)
+            observed = self._observe()
+            if observed is not None:
+                self._infer(*observed, received_ns)
         except (VipaError, PolicyError) as error:
             self._last_inference_ns = self.clock.now_ns()
             self.report(Heartbeat.WARN, f"policy: {error}")
@@ -128,8 +128,12 @@ class PolicyNode(ManagedNode):
         instruction = self.take_latest(self._instructions)
         if instruction is not None and instruction.data != self._instruction:
             self._instruction = instruction.data
-            if self._policy is not None:
-                self._policy.reset()
+            self._reset()
+
+    def _reset(self) -> None:
+        self._since_reset = 0
+        if self._policy is not None:
+            self._policy.reset()
 
     def _take_images(self) -> None:
         for name, subscription in self._images.items():
@@ -139,7 +143,7 @@ class PolicyNode(ManagedNode):
                 self._received_ns[name] = self.clock.now_ns()
             info = self.take_latest(self._infos[name])
             if info is not None:
-                self._intrinsics[name] = np.array(info.k).reshape(3, 3)
+                self._infos_seen[name] = info
 
     def _due(self) -> bool:
         """Whether it is time for the next inference; no image is copied before."""
@@ -148,45 +152,38 @@ class PolicyNode(ManagedNode):
 
     def _all_new(self) -> bool:
         """Whether every camera has a frame that was not used yet, and these were exposed together."""
-        if not all(name in self._newest and name in self._intrinsics for name in self._images):
+        if not all(name in self._newest and name in self._infos_seen for name in self._images):
             return False
         stamps = {name: to_ns(self._newest[name].header.stamp) for name in self._images}
         is_new = all(stamp > self._used.get(name, 0) for name, stamp in stamps.items())
         return is_new and max(stamps.values()) - min(stamps.values()) <= PAIR_NS
 
-    def _observe(self) -> Observation | None:
-        """The observation at the oldest exposure; None while the robot's state at that moment is not known."""
+    def _observe(self) -> tuple[Observation, ChunkSources] | None:
+        """The observation at the oldest exposure, and out of what; None while the robot's state then is not known."""
         stamps = {name: to_ns(self._newest[name].header.stamp) for name in self._images}
         moment = min(stamps.values())
         arm = _nearest(self.take_all(self._arm), moment)
         hand = _nearest([s for s in self.take_all(self._hand) if s.connected], moment)
         if arm is None or hand is None:
             return None
-        views = {
-            name: CameraView(
-                image=from_image(self._newest[name]),
-                exposure_ns=stamps[name],
-                intrinsics=self._intrinsics[name],
-                camera_to_base=self.lab.cameras[name].extrinsics.matrix(),
-            )
-            for name in self._images
+        frames = {
+            name: Frame(from_image(self._newest[name]), stamps[name], self._infos_seen[name]) for name in self._images
         }
         self._used = stamps
-        return Observation(
-            views=views,
-            end_effector_pose=from_pose(arm.end_effector_pose),
-            joint_positions=np.array(arm.joint_positions),
-            hand_positions=np.array(hand.positions),
-            instruction=self._instruction,
-        )
+        observation = make_observation(self.lab, frames, arm, hand, self._instruction)
+        return observation, ChunkSources(to_ns(arm.header.stamp), to_ns(hand.header.stamp))
 
-    def _infer(self, observation: Observation, received_ns: int) -> None:
+    def _infer(self, observation: Observation, sources: ChunkSources, received_ns: int) -> None:
         assert self._policy is not None
         assert self._tracker is not None
         self._take_plans(self._tracker)
         start_ns = self.clock.now_ns()
         committed = self._tracker.committed(observation.observation_ns, start_ns)
         observation = dataclasses.replace(observation, committed=committed)
+        if committed is not None:
+            until_ns = self._tracker.takes_effect_ns(start_ns)
+            sources = dataclasses.replace(sources, plan_ns=self._tracker.plan_ns, committed_until_ns=until_ns)
+        self._since_reset += 1
         self._last_inference_ns, self._waiting = start_ns, False
         self.set_period(POLL_PERIOD_S)
         began = time.monotonic()
@@ -204,6 +201,7 @@ class PolicyNode(ManagedNode):
             inference_start_ns=start_ns,
             inference_end_ns=end_ns,
             instruction=observation.instruction,
+            sources=dataclasses.replace(sources, since_reset=self._since_reset),
         )
         self._chunks.publish(to_chunk_message(chunk, self.clock.now_ns(), self.lab.base_frame))
         self._tracker.inferred(self._chunk_id, start_ns)

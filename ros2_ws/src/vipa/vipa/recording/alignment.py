@@ -83,7 +83,7 @@ def align(recorded: RecordedEpisode, config: AlignConfig, lab: LabConfig | None 
     exposures = _exposures(recorded, config)
     if recorded.commanded_joints is None:
         raise VipaError(f"{name}: the arm was never told to move: no /fr3/joint_trajectory. There is nothing to learn")
-    kinematics = _kinematics(recorded, lab)
+    kinematics = episode_kinematics(recorded, lab)
     step_ns = round(NS / config.rate)
     begin = max(recorded.commanded_joints.start_ns - step_ns, recorded.arm_ns[0], recorded.hand_ns[0])
     begin = max(begin, *(int(stamps[0]) for stamps in exposures.values()))
@@ -94,7 +94,7 @@ def align(recorded: RecordedEpisode, config: AlignConfig, lab: LabConfig | None 
     if len(grid) < 2:
         raise VipaError(f"{name}: cameras, arm, hand and commands are together for less than {2 / config.rate:g} s")
     joints = recorded.commanded_joints.at(grid + step_ns)
-    moving = _moving_rows(kinematics.forward(joints), _hand_targets(recorded, grid + step_ns), config)
+    moving = _moving_rows(kinematics.forward(joints), hand_targets(recorded, grid + step_ns), config)
     trimmed, grid = len(grid), grid[moving]
     if len(grid) < 2:
         raise VipaError(f"{name}: the robot was told to stand still all the time. There is nothing to learn")
@@ -106,7 +106,7 @@ def align(recorded: RecordedEpisode, config: AlignConfig, lab: LabConfig | None 
     hand = _columns(recorded.hand_ns, recorded.hand, times_ns)
     states = proprioception_vector(state.poses, state.hand, hand)
     target_poses = kinematics.forward(recorded.commanded_joints.at(times_ns + step_ns))
-    target_hand = _hand_targets(recorded, times_ns + step_ns)
+    target_hand = hand_targets(recorded, times_ns + step_ns)
     for what, values in (("state", states), ("commanded pose", target_poses), ("commanded hand", target_hand)):
         if not np.isfinite(values).all():
             raise VipaError(f"{name}: the {what} of a row is not a finite number. Leave this recording out")
@@ -137,7 +137,12 @@ def _exposures(recorded: RecordedEpisode, config: AlignConfig) -> dict[str, Time
     return {camera: recorded.cameras[camera].exposures_ns for camera in wanted}
 
 
-def _kinematics(recorded: RecordedEpisode, lab: LabConfig | None) -> Kinematics:
+def episode_kinematics(recorded: RecordedEpisode, lab: LabConfig | None) -> Kinematics:
+    """The arm of the laboratory: the one given, else the one that was attached.
+
+    Raises:
+        VipaError: there is neither, or the recorded poses are not those of its end effector.
+    """
     lab = lab or recorded.lab
     if lab is None:
         raise VipaError(f"{recorded.folder.name}: its laboratory is not attached. Name it with --lab")
@@ -153,7 +158,7 @@ def _kinematics(recorded: RecordedEpisode, lab: LabConfig | None) -> Kinematics:
     return kinematics
 
 
-def _hand_targets(recorded: RecordedEpisode, times_ns: Times) -> Array:
+def hand_targets(recorded: RecordedEpisode, times_ns: Times) -> Array:
     """What the hand was told; where it was told nothing, where it was."""
     if recorded.commanded_hand is not None:
         return np.clip(recorded.commanded_hand.at(times_ns), 0.0, 1.0)
@@ -209,7 +214,7 @@ def _report(
         if stream in exposures:
             period = float(np.median(gaps))
             report[f"{stream}_frames"] = float(len(inside))
-            report[f"{stream}_missing"] = float(round((inside[-1] - inside[0]) / NS / period) + 1 - len(inside))
+            report[f"{stream}_missing"] = float((np.rint(gaps / period) - 1.0).clip(min=0.0).sum())
     for camera, frames in chosen.items():
         off = np.abs(frames - grid) / 1e6
         report[f"{camera}_off_max_ms"], report[f"{camera}_off_mean_ms"] = float(off.max()), float(off.mean())

@@ -45,6 +45,11 @@ class CommandedJoints:
         """When the first one begins."""
         return int(self._starts[0])
 
+    @property
+    def end_ns(self) -> int:
+        """When the last one ends, at rest."""
+        return int(self._starts[-1]) + round(float(self._windows[-1].times_s[-1]) * 1e9)
+
     def at(self, times_ns: Times) -> Array:
         """Joint positions (T, 7), rad; before the first window, those of its begin."""
         which = np.maximum(np.searchsorted(self._starts, times_ns, side="right") - 1, 0)

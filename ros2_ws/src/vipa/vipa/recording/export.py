@@ -13,7 +13,7 @@ from vipa.recording.recorded import RecordedEpisode, open_episode, read_recorded
 from vipa.recording.store import Listed, RecordingStore, list_episodes
 from vipa.trials.result import TrialResult
 
-_TRIAL = re.compile(r"(?P<scene>.+)-(?P<seed>\d+)")  # how the trial node names a trial
+TRIAL_NAME = re.compile(r"(?P<scene>.+)-(?P<seed>\d+)")  # how the trial node names a trial
 _OUTCOMES = {"succeeded": "success", "failed": "failure", "aborted": "failure", "time_limit": "failure"}
 
 
@@ -148,7 +148,7 @@ def _marks(
     for moment in recorded.moments:
         if moment.kind in ("sub_task", "sub_task_done"):
             sub_tasks.append((moment.text, (moment.time_ns - begin) * 1e-9))
-        match = _TRIAL.fullmatch(moment.trial)
+        match = TRIAL_NAME.fullmatch(moment.trial)
         if match is not None and not moment.trial.startswith("episode_"):
             scene, seed = match["scene"], int(match["seed"])
             outcome = outcome or _OUTCOMES.get(moment.kind, "")

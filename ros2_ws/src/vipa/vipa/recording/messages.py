@@ -116,6 +116,10 @@ def action_chunk_payload(chunk: ActionChunk, time_ns: int, frame_id: str) -> byt
         writer.time(exposure)
     for moment in (chunk.observation_ns, chunk.received_ns, chunk.inference_start_ns, chunk.inference_end_ns):
         writer.time(moment)
+    sources = chunk.sources
+    for stamp in (sources.arm_state_ns, sources.hand_state_ns, sources.plan_ns, sources.committed_until_ns):
+        writer.time(stamp)
+    writer.unsigned(sources.since_reset)
     writer.pose(chunk.reference_pose).fixed([chunk.step_period])
     writer.unsigned(chunk.horizon).unsigned(int(chunk.actions.shape[1]))
     writer.doubles(tuple(chunk.actions.reshape(-1).tolist()))

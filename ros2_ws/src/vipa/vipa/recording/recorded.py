@@ -111,7 +111,7 @@ def read_recorded(folder: Path) -> RecordedEpisode:
                 with contextlib.suppress(CdrError):  # not an image: the frame counts as missing
                     found.exposures[names[channel.topic]].add(CdrReader(message.data).stamp_ns())
             else:
-                decoder = _decoder(channel.message_encoding, schema)
+                decoder = message_decoder(channel.message_encoding, schema)
                 _take(found, channel.topic, decoder(message.data))
     exposures = {name: np.array(sorted(stamps), dtype=np.int64) for name, stamps in found.exposures.items()}
     arm = sorted(found.arm.items())
@@ -152,14 +152,15 @@ def open_episode(folder: Path) -> Generator[Any]:
         raise VipaError(f"{path}: damaged: {error}. Recover it with: vipa record recover {folder.parent}") from None
 
 
-_factory = DecoderFactory()
 _decoders: dict[tuple[str, bytes], Any] = {}
 
 
-def _decoder(encoding: str, schema: Any) -> Any:
+def message_decoder(encoding: str, schema: Any) -> Any:
+    """What decodes the messages of a channel."""
     key = schema.name, schema.data
     if key not in _decoders:
-        _decoders[key] = _factory.decoder_for(encoding, schema)
+        # A factory knows schemas by their number, which is another one in each file.
+        _decoders[key] = DecoderFactory().decoder_for(encoding, schema)
     return _decoders[key]
 
 
