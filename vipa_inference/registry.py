@@ -51,7 +51,9 @@ def _vipa(options: Mapping[str, Any]) -> Policy:
             f"policy vipa: the package {error.name} is not installed here. Install it with: pip install '.[train]', "
             "or run the policy on another machine with: vipa serve"
         ) from None
-    return VipaPolicy(configure(VipaPolicyConfig, options, "policy vipa"))
+    policy = VipaPolicy(configure(VipaPolicyConfig, options, "policy vipa"))
+    policy.warm_up()
+    return policy
 
 
 def _remote(options: Mapping[str, Any]) -> Policy:

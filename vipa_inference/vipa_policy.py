@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from vipa_inference.checkpoint import Checkpoint, load_checkpoint
 from vipa_inference.config import PRESETS
 from vipa_inference.description import PolicyDescription
-from vipa_inference.policy import ACTION_DIMENSION, HAND_DIMENSION, ActionChunk, Observation, PolicyError
+from vipa_inference.policy import ACTION_DIMENSION, HAND_DIMENSION, ActionChunk, CameraView, Observation, PolicyError
 from vipa_inference.processing import Processor
 from vipa_inference.real_time_chunking import continued
 from vipa_inference.runtime.select import make_runtime
@@ -94,6 +94,18 @@ class VipaPolicy:
         self._earlier.clear()
         self._last_chunk = None
         self._noise = np.random.default_rng(self.config.seed)
+
+    def warm_up(self) -> None:
+        """Infer once from black pictures: what a runtime allocates or compiles the first time takes longer than a loop
+        may wait.
+
+        Raises:
+            PolicyError: the model's actions are not finite.
+        """
+        black = CameraView(np.zeros((480, 640, 3), np.uint8), 0, np.diag([600.0, 600.0, 1.0]), np.eye(4))
+        views = dict.fromkeys(self.processor.config.views, black)
+        self.infer(Observation(views, np.eye(4), np.zeros(7), np.zeros(HAND_DIMENSION), "hold"))
+        self.reset()
 
     def infer(self, observation: Observation) -> ActionChunk:
         """The chunk of actions for one observation; it begins with what is committed.

@@ -121,6 +121,19 @@ def test_an_episode_can_be_repeated(policy: VipaPolicy, folder: Path) -> None:
     assert np.abs(other.infer(make_observation()).actions - episode[0]).max() > 1e-4
 
 
+def test_a_policy_by_name_is_warm_and_begins_as_if_nothing_had_been(
+    policy: VipaPolicy, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Observation] = []
+    infer = VipaPolicy.infer
+    monkeypatch.setattr(
+        VipaPolicy, "infer", lambda self, observation: (seen.append(observation), infer(self, observation))[1]
+    )
+    warm = make_policy("vipa", checkpoint=str(folder))
+    assert len(seen) == 1
+    np.testing.assert_array_equal(warm.infer(make_observation()).actions, infer(policy, make_observation()).actions)
+
+
 def test_earlier_frames_are_remembered_until_the_reset(tmp_path: Path) -> None:
     config = replace(TINY, frames=2)
     save_checkpoint(tmp_path, make_model(config), config, STATISTICS.to_mapping())
