@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vipa.trials.statistics import wilson_interval
+from vipa_inference.success_rates import wilson_interval
 
 _GRID = 1001  # points of the nuisance rate, and of each refinement of the search for its worst value
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from vipa.trials.result import OUTCOMES, TrialResult
-from vipa.trials.statistics import wilson_interval
+from vipa_inference.success_rates import wilson_interval
 
 SUMMARY_HEAD = ("task", "variant", "policy", "trials", "sub-task", "whole task", "time to success, s", "outcomes")
 

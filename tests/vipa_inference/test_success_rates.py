@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vipa.trials.statistics import binomial_tail, clopper_pearson_interval, wilson_interval
+from vipa_inference.success_rates import binomial_tail, clopper_pearson_interval, wilson_interval
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""Evaluation in benchmarks and against peers, through the policy server."""

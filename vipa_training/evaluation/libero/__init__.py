@@ -1,0 +1,1 @@
+"""LIBERO: its tasks, done by any policy that ``vipa serve`` serves. Needs no torch; see the README."""

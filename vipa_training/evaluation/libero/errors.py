@@ -1,0 +1,5 @@
+"""What goes wrong with an evaluation in LIBERO."""
+
+
+class LiberoError(Exception):
+    """An evaluation that cannot begin or go on; the message says what is wrong, where, and what to do."""
