@@ -48,7 +48,7 @@ class DemonstrationConfig:
         noise: how far the arm is pushed off the expert's targets.
     """
 
-    image_size: tuple[int, int] = (224, 224)
+    image_size: tuple[int, int] = (224, 168)
     rows: int = 2
     noise: NoiseConfig = field(default_factory=lambda: NoiseConfig(push=0.0))
 
@@ -216,7 +216,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--variants", default="seen", metavar="X,Y", help="set-ups of the scene (default: seen)")
     parser.add_argument("--n", type=int, default=50, metavar="N", help="rollouts in each, with consecutive seeds")
     parser.add_argument("--seed", type=int, default=0, help="the first one")
-    parser.add_argument("--image-size", default="224x224", metavar="WIDTHxHEIGHT", help="px (default: 224x224)")
+    parser.add_argument("--image-size", default="224x168", metavar="WIDTHxHEIGHT", help="px (default: 224x168)")
     parser.add_argument("--noise", type=float, default=0.0, metavar="M", help="pushes of the arm, m (default: none)")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: the cores)")
     options = parser.parse_args(arguments)

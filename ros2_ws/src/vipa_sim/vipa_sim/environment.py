@@ -45,7 +45,7 @@ class EnvironmentConfig:
     step_period: float = 0.05  # s of an action
     physics_step: float = 0.002  # s
     render: bool = True  # without pictures it steps many times as fast
-    image_size: tuple[int, int] = (224, 224)  # px, width and height; the vertical field of view is the same for all
+    image_size: tuple[int, int] = (224, 168)  # px, width and height; in the shape of the laboratory's cameras
     lab: LabConfig = field(default_factory=lambda: load_lab("simulated"))  # settings of gate, kinematics and hand
 
     def __post_init__(self) -> None:

@@ -1,14 +1,18 @@
-"""``vipa bench train``: how fast stage 3 trains, with kept features and without, and how long it waits for data."""
+"""``vipa bench train``: how fast stage 3 trains, with kept features and without, and how long it waits for data.
+
+With a Python that has LeRobot, its ACT is measured beside it, on the same data, at equal image size and batch.
+"""
 
 import statistics
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from vipa.benchmarks.peer import PeerRun, measure_act
 from vipa.errors import VipaError
 from vipa.result import Bound, Result
 from vipa_inference.config import PRESETS
@@ -18,10 +22,9 @@ from vipa_training.data.errors import DatasetError
 from vipa_training.data.format import Layout
 from vipa_training.data.writer import DatasetWriter
 from vipa_training.engine.distributed import joined
-from vipa_training.engine.metrics import Record
-from vipa_training.stages.parts import LEARNING
+from vipa_training.stages.parts import ENCODERS, LEARNING
 from vipa_training.stages.recipes import RECIPES, Stage3Config
-from vipa_training.stages.stage3 import STAGE3_ERRORS, post_train
+from vipa_training.stages.stage3 import STAGE3_ERRORS, Trained, post_train
 from vipa_training.stages.start import make_start
 
 TRAIN_BOUNDS: dict[str, Bound] = {
@@ -29,6 +32,8 @@ TRAIN_BOUNDS: dict[str, Bound] = {
     "decoded_data_wait_share": ("<", 0.10),
     "speed_up": (">", 1.0),
 }
+PEER_BOUNDS: dict[str, Bound] = {"whole_data_wait_share": ("<", 0.10)}
+"""Only where the peer is measured."""
 IMAGE = (224, 224)  # px, height and width
 FPS = 20
 STEP_NS = 1_000_000_000 // FPS
@@ -45,6 +50,7 @@ class TrainBenchmarkConfig:
     rows: int = 48  # of an episode
     workers: int = 1  # that decode pictures
     seed: int = 0
+    peer_python: Path | None = None  # of an environment with LeRobot; None: no peer is measured
 
     def __post_init__(self) -> None:
         for name in ("steps", "episodes", "rows"):
@@ -55,14 +61,15 @@ class TrainBenchmarkConfig:
 def run_train_benchmark(config: TrainBenchmarkConfig, say: Callable[[str], None]) -> Result:
     """Train a few steps on pictures of noise, once with the features of the frozen encoders kept, once without.
 
-    The latter is the baseline: the same batches, the same step, but each picture is decoded and encoded again.
+    The latter is the baseline: the same batches, the same step, but each picture is decoded and encoded again. Beside a
+    peer, whose parts all learn, a third kind is trained: "whole", where our encoders learn, too.
 
     Args:
         config: what is measured.
         say: tells how far it is.
 
     Raises:
-        VipaError: the temporary folder cannot be written.
+        VipaError: the temporary folder cannot be written, or the peer cannot be measured.
     """
     recipe = RECIPES["nano"]
     recipe = replace(
@@ -72,28 +79,64 @@ def run_train_benchmark(config: TrainBenchmarkConfig, say: Callable[[str], None]
         optimisation=replace(recipe.optimisation, steps=config.warm_up + config.steps),
         engine=replace(recipe.engine, log_every=1, save_every=10**6, workers=config.workers, seed=config.seed),
     )
+    kinds = {
+        "kept": replace(recipe, features=replace(recipe.features, keep="fp32")),
+        "decoded": replace(recipe, features=replace(recipe.features, keep="none")),
+    }
+    if config.peer_python is not None:
+        kinds["whole"] = replace(kinds["decoded"], learning=(*ENCODERS, *recipe.learning))
     figures: dict[str, float] = {}
+    bounds, details = TRAIN_BOUNDS, _details(config, recipe)
     try:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             say(f"writing {config.episodes} episodes")
             _write_dataset(folder / "dataset", config)
-            for kind, keep in (("kept", "fp32"), ("decoded", "none")):
-                say(f"training with features {kind}" if kind == "kept" else "training without features")
-                records = _train(config, replace(recipe, features=replace(recipe.features, keep=keep)), folder, kind)
-                measured = records[config.warm_up :]
-                figures[f"{kind}_samples_per_s"] = statistics.median(r["samples_per_s"] for r in measured)
-                figures[f"{kind}_data_wait_share"] = statistics.mean(r["data_wait_share"] for r in measured)
+            for kind, its_recipe in kinds.items():
+                say(f"training: {kind}")
+                trained = _train(config, its_recipe, folder, kind)
+                records = trained.records[config.warm_up :]
+                figures["parameters"] = sum(part.parameters for part in trained.parts)
+                figures[f"{kind}_samples_per_s"] = statistics.median(r["samples_per_s"] for r in records)
+                figures[f"{kind}_data_wait_share"] = statistics.mean(r["data_wait_share"] for r in records)
+            if config.peer_python is not None:
+                say("training: LeRobot's ACT")
+                peer = measure_act(_peer_run(config, recipe, config.peer_python), folder / "dataset", folder / "act")
+                figures |= _beside(figures, peer)
+                bounds, details = bounds | PEER_BOUNDS, details | {"act": peer.details}
     except (*STAGE3_ERRORS, DatasetError) as error:
         raise VipaError(f"bench train: {error}") from None
     figures["speed_up"] = figures["kept_samples_per_s"] / figures["decoded_samples_per_s"]
-    return Result("bench train", True, figures, TRAIN_BOUNDS, _details(config, recipe))
+    return Result("bench train", True, figures, bounds, details)
 
 
-def _train(config: TrainBenchmarkConfig, recipe: Stage3Config, folder: Path, kind: str) -> list[Record]:
+def _peer_run(config: TrainBenchmarkConfig, recipe: Stage3Config, python: Path) -> PeerRun:
+    return PeerRun(
+        python=python,
+        steps=config.warm_up + config.steps,
+        warm_up=config.warm_up,
+        batch=recipe.engine.batch,
+        image_size=PRESETS[config.preset].semantic.image_size,
+        workers=config.workers,
+        seed=config.seed,
+    )
+
+
+def _beside(ours: Mapping[str, float], peer: Result) -> dict[str, float]:
+    speed = peer.figures["samples_per_s"]
+    return {
+        "act_samples_per_s": speed,
+        "act_data_wait_share": peer.figures["data_wait_share"],
+        "act_parameters": peer.figures["parameters"],
+        "whole_over_act_ratio": ours["whole_samples_per_s"] / speed,
+        "kept_over_act_ratio": ours["kept_samples_per_s"] / speed,
+    }
+
+
+def _train(config: TrainBenchmarkConfig, recipe: Stage3Config, folder: Path, kind: str) -> Trained:
     start = make_start(config.preset, None)
     with joined(recipe.engine.device) as world:
-        return post_train(start, folder / "dataset", folder / kind, recipe, world, say=lambda _: None).records
+        return post_train(start, folder / "dataset", folder / kind, recipe, world, say=lambda _: None)
 
 
 def _details(config: TrainBenchmarkConfig, recipe: Stage3Config) -> dict[str, Any]:
@@ -106,6 +149,7 @@ def _details(config: TrainBenchmarkConfig, recipe: Stage3Config) -> dict[str, An
         f"{recipe.draws} draws, {len(PRESETS[config.preset].views)} views",
         "kept": "features of both encoders mapped from files, read by the training process",
         "decoded": f"H.264 frames of {width}x{height} px read at random by {config.workers} worker, then both encoders",
+        "whole": "as decoded, but the encoders learn, too; only beside a peer",
         "figures": f"median samples/s and mean share of waiting of {config.steps} steps after {config.warm_up}",
         "torch_threads": torch.get_num_threads(),
         "device": "cuda" if torch.cuda.is_available() else "cpu",

@@ -44,6 +44,9 @@ def add_parser(subparsers: "Subparsers") -> argparse.ArgumentParser:
     train = add_command(benchmarks, "train", summary, "vipa bench train --json -")
     train.add_argument("--steps", type=int, default=12, metavar="N", help="of each kind (default: 12)")
     train.add_argument("--seed", type=int, default=0, help="of weights, order and noise (default: 0)")
+    train.add_argument(
+        "--peer-python", type=Path, metavar="FILE", help="of an environment with LeRobot: its ACT is measured, too"
+    )
     train.set_defaults(benchmark=run_train)
     summary = "Measure the recorder: drops, share of a core, what a kill costs; without ROS, from a synthetic source"
     record = add_command(benchmarks, "record", summary, "vipa bench record --json -")
@@ -120,7 +123,7 @@ def run_train(options: argparse.Namespace) -> int:
             f"bench train: the package {error.name} is missing; pip install '.[train,data]'"
         ) from None
     try:
-        config = TrainBenchmarkConfig(steps=options.steps, seed=options.seed)
+        config = TrainBenchmarkConfig(steps=options.steps, seed=options.seed, peer_python=options.peer_python)
     except ValueError as error:
         raise ConfigurationError(f"bench train: {error}") from None
     return _report(run_train_benchmark(config, say), options)

@@ -63,8 +63,8 @@ def _add_generate(actions: Subparsers) -> None:
     generate.add_argument("--variants", default="seen", metavar="X,Y", help="set-ups of the scene (default: seen)")
     generate.add_argument("--n", type=int, default=50, metavar="N", help="rollouts in each (default: 50)")
     generate.add_argument("--seed", type=int, default=0, help="of the first rollout (default: 0)")
-    shown = "px (default: 224x224); 224x168 is all that the laboratory's cameras see"
-    generate.add_argument("--image-size", default="224x224", metavar="WIDTHxHEIGHT", help=shown)
+    shown = "px (default: 224x168, the shape of the laboratory's cameras; another shape sees more or less at the sides)"
+    generate.add_argument("--image-size", default="224x168", metavar="WIDTHxHEIGHT", help=shown)
     shown = "push the arm off the expert's targets now and then, by up to so many m (default: never)"
     generate.add_argument("--noise", type=float, default=0.0, metavar="M", help=shown)
     generate.add_argument("--workers", type=int, default=os.cpu_count(), metavar="N", help="default: the cores")
