@@ -71,7 +71,7 @@ class Laboratory:
         )
         referee_host, referee_port = split_address(lab.referee, "referee")
         self._control_port = ControlPort(self._commands(), referee_host, referee_port)
-        self._calls: queue.SimpleQueue[tuple[Callable[[], Any], queue.SimpleQueue[Any]]] = queue.SimpleQueue()
+        self._calls: queue.Queue[tuple[Callable[[], Any], queue.Queue[Any]]] = queue.Queue()
         now_ns = self.world.time_ns
         self._next_hand = self._next_call = self._next_clock = now_ns
         self._episode = 0  # how often the scene was reset
@@ -115,7 +115,7 @@ class Laboratory:
         Raises:
             SimulationError: what ``work`` raised.
         """
-        answer: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        answer: queue.Queue[Any] = queue.Queue()
         self._calls.put((work, answer))
         try:
             result = answer.get(timeout=5.0)

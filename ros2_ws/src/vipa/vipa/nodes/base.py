@@ -75,7 +75,8 @@ class ManagedNode(LifecycleNode):
         self.clock_subscription: Any = None
         super().__init__(name)
         self._period_s = period_s
-        self._requests: queue.SimpleQueue[tuple[Callable[[], Any], queue.SimpleQueue[Any]]] = queue.SimpleQueue()
+        # Not a SimpleQueue: its timed get waits for ever where a signal comes as the time runs out (CPython 3.11).
+        self._requests: queue.Queue[tuple[Callable[[], Any], queue.Queue[Any]]] = queue.Queue()
         self.declare_parameter("lab", "simulated")
         self.clock = FineClock(self)
         self.active = False
@@ -170,7 +171,7 @@ class ManagedNode(LifecycleNode):
 
     def in_main(self, work: Callable[[], Any]) -> Any:
         """Run ``work`` in the main thread between two steps and return its result; called from service callbacks."""
-        answer: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        answer: queue.Queue[Any] = queue.Queue()
         self._requests.put((work, answer))
         try:
             return answer.get(timeout=TRANSITION_TIME_OUT_S)

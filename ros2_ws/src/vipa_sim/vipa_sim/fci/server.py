@@ -85,7 +85,7 @@ class FciServer:
         self._elastic_s, self._catch_up_s = elastic_s, catch_up_s
         self._server_version, self._after_step, self._real_time = server_version, after_step, real_time
         self._times = CycleTimes()
-        self._requests: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._requests: queue.Queue[Callable[[], None]] = queue.Queue()
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
         self._move_id: int | None = None  # of a Move that awaits its final answer
