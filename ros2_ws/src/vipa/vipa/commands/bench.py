@@ -3,6 +3,8 @@
 import argparse
 import json
 import sys
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -93,82 +95,55 @@ def run_loop(options: argparse.Namespace) -> int:
 
 def run_chunks(options: argparse.Namespace) -> int:
     """Run ``vipa bench chunks``."""
-    try:
+    with _explained("chunks", "train"):
         from vipa.benchmarks.chunks import ChunksConfig, run_benchmark
-    except ModuleNotFoundError as error:
-        raise ConfigurationError(f"bench chunks: the package {error.name} is missing; pip install '.[train]'") from None
-    try:
+
         config = ChunksConfig(seconds=options.seconds, seed=options.seed)
-    except ValueError as error:
-        raise ConfigurationError(f"bench chunks: {error}") from None
     return _report(run_benchmark(config), options)
 
 
 def run_policy(options: argparse.Namespace) -> int:
     """Run ``vipa bench policy``."""
-    try:
+    with _explained("policy", "train"):
         from vipa.benchmarks.policy import PolicyBenchmarkConfig, run_policy_benchmark
-    except ModuleNotFoundError as error:
-        raise ConfigurationError(f"bench policy: the package {error.name} is missing; pip install '.[train]'") from None
-    config = PolicyBenchmarkConfig(large=None, rounds=5) if options.quick else PolicyBenchmarkConfig()
+
+        config = PolicyBenchmarkConfig(large=None, rounds=5) if options.quick else PolicyBenchmarkConfig()
     return _report(run_policy_benchmark(config, say), options)
 
 
 def run_train(options: argparse.Namespace) -> int:
     """Run ``vipa bench train``."""
-    try:
+    with _explained("train", "train,data"):
         from vipa.benchmarks.train import TrainBenchmarkConfig, run_train_benchmark
-    except ModuleNotFoundError as error:
-        raise ConfigurationError(
-            f"bench train: the package {error.name} is missing; pip install '.[train,data]'"
-        ) from None
-    try:
+
         config = TrainBenchmarkConfig(steps=options.steps, seed=options.seed, peer_python=options.peer_python)
-    except ValueError as error:
-        raise ConfigurationError(f"bench train: {error}") from None
     return _report(run_train_benchmark(config, say), options)
 
 
 def run_record(options: argparse.Namespace) -> int:
     """Run ``vipa bench record``."""
-    try:
+    with _explained("record", "record"):
         from vipa.benchmarks.record import RecordConfig, run_record_benchmark
-    except ModuleNotFoundError as error:
-        raise ConfigurationError(
-            f"bench record: the package {error.name} is missing; pip install '.[record]'"
-        ) from None
-    try:
+
         config = RecordConfig(seconds=options.seconds, kills=options.kills, seed=options.seed)
-    except ValueError as error:
-        raise ConfigurationError(f"bench record: {error}") from None
     return _report(run_record_benchmark(config, options.folder, say), options)
 
 
 def run_record_loop(options: argparse.Namespace) -> int:
     """Run ``vipa bench record-loop``."""
-    try:
+    with _explained("record-loop", "record"):
         from vipa.benchmarks.record_loop import run_record_loop_benchmark
-    except ModuleNotFoundError as error:
-        raise ConfigurationError(
-            f"bench record-loop: the package {error.name} is missing; pip install '.[record]'"
-        ) from None
-    folder = log_folder(options)
+    folder, arguments = log_folder(options), graph_arguments(options)
     say(f"logs: {folder}")
-    return _report(
-        run_record_loop_benchmark(graph_arguments(options), options.seconds, folder, options.domain), options
-    )
+    return _report(run_record_loop_benchmark(arguments, options.seconds, folder, options.domain), options)
 
 
 def run_dataset(options: argparse.Namespace) -> int:
     """Run ``vipa bench dataset``."""
-    try:
+    with _explained("dataset", "data"):
         from vipa.benchmarks.dataset import DatasetBenchmarkConfig, run_dataset_benchmark
-    except ModuleNotFoundError as error:
-        raise ConfigurationError(f"bench dataset: the package {error.name} is missing; pip install '.[data]'") from None
-    try:
+
         config = DatasetBenchmarkConfig(rows=options.rows)
-    except ValueError as error:
-        raise ConfigurationError(f"bench dataset: {error}") from None
     return _report(run_dataset_benchmark(config, options.folder, say), options)
 
 
@@ -186,6 +161,23 @@ def run_teleop(options: argparse.Namespace) -> int:
     figures = Result.read(measured)
     result = Result("bench teleop", outcome.status == 0, figures.figures, TELEOP_BOUNDS, figures.details)
     return _report(result, options)
+
+
+@contextmanager
+def _explained(benchmark: str, extra: str) -> Generator[None]:
+    """Around the import and the configuration of a benchmark: a missing package and a bad value as one line each.
+
+    Raises:
+        ConfigurationError: instead of ModuleNotFoundError and ValueError.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            f"bench {benchmark}: the package {error.name} is missing; pip install '.[{extra}]'"
+        ) from None
+    except ValueError as error:
+        raise ConfigurationError(f"bench {benchmark}: {error}") from None
 
 
 def _report(result: Result, options: argparse.Namespace) -> int:
