@@ -1,24 +1,17 @@
 """What a calibration leaves behind: YAML files with date, serial number, residuals, and a hash over their contents."""
 
-import dataclasses
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, TypeVar
 
 import yaml
 
 from calibration.board import BoardConfig
 from calibration.poses import Array, pose_from_quaternion, quaternion_of
-from vipa.config import from_mapping, read_yaml
 from vipa.errors import ConfigurationError
 from vipa.hardware.realsense import CameraIntrinsics
-
-T = TypeVar("T")
-BASE_FRAME, FLANGE_FRAME = "fr3_link0", "fr3_link8"
+from vipa.hashed_yaml import load, now
+from vipa.lab import BASE_FRAME, ExtrinsicsConfig, Frame
 
 
 @dataclass(frozen=True)
@@ -76,7 +69,7 @@ class FrameFile:
         camera: name of the camera that this was measured with.
         serial: its serial number.
         date: ISO 8601, UTC.
-        parent: frame in which the pose is given, ``fr3_link0`` or ``fr3_link8``.
+        parent: frame in which the pose is given, that of the base or of the flange.
         child: the frame itself.
         translation: m.
         quaternion: x, y, z, w.
@@ -88,7 +81,7 @@ class FrameFile:
     camera: str
     serial: str
     date: str
-    parent: str
+    parent: Frame
     child: str
     translation: tuple[float, float, float]
     quaternion: tuple[float, float, float, float]
@@ -97,8 +90,6 @@ class FrameFile:
     hash: str = ""
 
     def __post_init__(self) -> None:
-        if self.parent not in (BASE_FRAME, FLANGE_FRAME):
-            raise ValueError(f"parent: {self.parent!r} is neither {BASE_FRAME} nor {FLANGE_FRAME}")
         try:
             self.matrix()
         except ConfigurationError as error:
@@ -121,24 +112,20 @@ class FrameFile:
         return flange_to_base @ self.matrix()
 
     def lab_lines(self) -> str:
-        """What belongs into the laboratory's YAML for a fixed camera."""
-        pose = {"translation": list(self.translation), "quaternion": list(self.quaternion)}
+        """What belongs into the laboratory's YAML for a camera."""
+        pose = {"frame": self.parent, "translation": list(self.translation), "quaternion": list(self.quaternion)}
         return yaml.safe_dump(
             {"cameras": {self.camera: {"extrinsics": pose}}}, sort_keys=False, default_flow_style=None, width=200
         )
 
     def publisher_command(self) -> str:
         """The command that publishes the pose as a static transform of ROS."""
-        (x, y, z), (qx, qy, qz, qw) = self.translation, self.quaternion
-        return (
-            f"ros2 run tf2_ros static_transform_publisher --x {x:.6f} --y {y:.6f} --z {z:.6f} "
-            f"--qx {qx:.8f} --qy {qy:.8f} --qz {qz:.8f} --qw {qw:.8f} "
-            f"--frame-id {self.parent} --child-frame-id {self.child}"
-        )
+        pose = ExtrinsicsConfig(self.translation, self.quaternion, self.parent)
+        return " ".join(("ros2 run tf2_ros static_transform_publisher", *pose.publisher_arguments(self.child)))
 
 
 def frame_file(
-    camera: str, serial: str, parent: str, child: str, pose: Array, residuals: Mapping[str, float],
+    camera: str, serial: str, parent: Frame, child: str, pose: Array, residuals: Mapping[str, float],
     board: BoardConfig | None = None,
 ) -> FrameFile:  # fmt: skip
     """The file of a pose (4, 4), m, measured now."""
@@ -166,35 +153,13 @@ def camera_info_file(
     )
 
 
-def now() -> str:
-    """The present time, ISO 8601, UTC, to the second."""
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")
-
-
-def save(path: Path, artefact: CameraInfoFile | FrameFile) -> None:
-    """Write a file with its hash.
-
-    Raises:
-        ConfigurationError: it cannot be written.
-    """
-    content = {k: v for k, v in _plain(dataclasses.asdict(artefact)).items() if k != "hash" and v is not None}
-    content["hash"] = content_hash(content)
-    partial = path.with_name(path.name + ".part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(yaml.safe_dump(content, sort_keys=False, default_flow_style=None), encoding="utf-8")
-        partial.replace(path)
-    except OSError as error:
-        raise ConfigurationError(f"{path}: cannot be written: {error.strerror or error}") from None
-
-
 def load_camera_info(path: Path) -> CameraInfoFile:
     """Read a camera's intrinsics; a file without a hash is taken as it is.
 
     Raises:
         ConfigurationError: as ``load_frame``.
     """
-    return _load(path, CameraInfoFile, needs_hash=False)
+    return load(path, CameraInfoFile, needs_hash=False)
 
 
 def load_frame(path: Path) -> FrameFile:
@@ -204,33 +169,4 @@ def load_frame(path: Path) -> FrameFile:
         ConfigurationError: the file is missing, is no YAML, has an unknown, missing or wrong key, or its contents do
             not match its hash.
     """
-    return _load(path, FrameFile, needs_hash=True)
-
-
-def content_hash(content: Mapping[str, Any]) -> str:
-    """The hash over everything but the hash itself, independent of how the file is laid out."""
-    rest = {key: value for key, value in content.items() if key != "hash"}
-    return "sha256:" + hashlib.sha256(json.dumps(rest, sort_keys=True, default=str).encode()).hexdigest()
-
-
-def _load(path: Path, kind: type[T], needs_hash: bool) -> T:
-    content = read_yaml(path)
-    try:
-        artefact = from_mapping(kind, content)
-    except ConfigurationError as error:
-        raise ConfigurationError(f"calibration {path}: {error}") from None
-    found = str(content.get("hash", ""))
-    if (found or needs_hash) and found != content_hash(content):
-        raise ConfigurationError(
-            f"calibration {path}: the contents do not match the hash: it was changed or damaged; calibrate again"
-        )
-    return artefact
-
-
-def _plain(value: Any) -> Any:
-    """Tuples as lists and numbers of NumPy as Python's, for YAML."""
-    if isinstance(value, dict):
-        return {k: _plain(v) for k, v in value.items()}  # type: ignore[reportUnknownVariableType]
-    if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]  # type: ignore[reportUnknownVariableType]
-    return float(value) if isinstance(value, float) else value
+    return load(path, FrameFile)

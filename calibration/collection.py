@@ -8,7 +8,7 @@ from typing import Any
 
 import cv2
 
-from calibration.artefact import camera_info_file, save
+from calibration.artefact import camera_info_file
 from calibration.board import BoardConfig
 from calibration.detection import Image, detect
 from calibration.hand_eye import rotation_spread
@@ -16,6 +16,7 @@ from calibration.views import CAMERA_INFO_FILE, VIEWS_FILE, CameraEntry, load_vi
 from vipa.control.kinematics import Kinematics
 from vipa.errors import ConfigurationError
 from vipa.hardware.realsense import CameraIntrinsics
+from vipa.hashed_yaml import save
 
 
 class ViewCollector:
@@ -27,12 +28,15 @@ class ViewCollector:
         board: that is seen.
         intrinsics: of the camera, as it gives them.
 
+    Attributes:
+        folder: as given.
+
     Raises:
         ConfigurationError: the folder cannot be written, or has views of another camera, board or image size.
     """
 
     def __init__(self, folder: Path, camera: CameraEntry, board: BoardConfig, intrinsics: CameraIntrinsics) -> None:
-        self._folder, self._camera, self._board = folder, camera, board
+        self.folder, self._camera, self._board = folder, camera, board
         self._kinematics = Kinematics()
         self._views: list[dict[str, Any]] = []
         if (folder / VIEWS_FILE).exists():
@@ -74,10 +78,10 @@ class ViewCollector:
         }
         _, encoded = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
         try:
-            _write(self._folder / name, encoded.tobytes())
-            _write(self._folder / VIEWS_FILE, json.dumps(content, indent=1).encode())
+            _write(self.folder / name, encoded.tobytes())
+            _write(self.folder / VIEWS_FILE, json.dumps(content, indent=1).encode())
         except OSError as error:
-            raise ConfigurationError(f"views {self._folder}: cannot be written: {error.strerror or error}") from None
+            raise ConfigurationError(f"views {self.folder}: cannot be written: {error.strerror or error}") from None
         self._views = views
         return f"{name}: {corners} corners; {self._progress()}"
 

@@ -10,12 +10,13 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.artefact import BASE_FRAME, FrameFile, frame_file
+from calibration.artefact import FrameFile, frame_file
 from calibration.board import BoardConfig
-from calibration.detection import BoardView, project
+from calibration.detection import BoardNotSeenError, BoardView, Image, detect, locate, project
 from calibration.poses import inverse, middle
 from vipa.errors import ConfigurationError
 from vipa.hardware.realsense import CameraIntrinsics
+from vipa.lab import BASE_FRAME, LabConfig
 
 Array = NDArray[np.float64]
 Verdict = Literal["ok", "warn", "refuse"]
@@ -111,6 +112,72 @@ def remember_board(
     return frame_file(
         camera.camera, camera.serial, BASE_FRAME, f"{camera.camera}_reference_board", place, residuals, board
     )
+
+
+def camera_of_lab(lab: LabConfig, name: str) -> FrameFile:
+    """The pose of a camera as the laboratory's YAML has it.
+
+    Raises:
+        ConfigurationError: there is no such camera.
+    """
+    if name not in lab.cameras:
+        raise ConfigurationError(f"drift: laboratory {lab.name} has no camera {name}; it has {', '.join(lab.cameras)}")
+    camera = lab.cameras[name]
+    pose = camera.extrinsics
+    return frame_file(name, camera.device.serial, pose.frame, f"{name}_color_optical_frame", pose.matrix(), {})
+
+
+class ReferenceWatch:
+    """Watches a camera's reference board until it is known whether the camera has moved.
+
+    Args:
+        camera: pose of a fixed camera.
+        reference: pose of a board fixed in the cell, from ``remember_board``.
+        tolerance_mm: how far the board may appear from where it was.
+        views: wanted before judging.
+
+    Raises:
+        ConfigurationError: the reference is no fixed board of this camera.
+    """
+
+    def __init__(self, camera: FrameFile, reference: FrameFile, tolerance_mm: float, views: int = 3) -> None:
+        if camera.serial != reference.serial or reference.board is None or reference.parent != BASE_FRAME:
+            raise ConfigurationError(
+                f"drift check: the reference of camera {camera.camera} is not of a board fixed in the cell and seen by "
+                f"its camera {camera.serial}; write it anew: vipa calibrate drift --remember"
+            )
+        self._camera, self._reference, self._board, self._wanted = camera, reference, reference.board, views
+        self._limits = DriftLimits(tolerance_mm, tolerance_mm)
+        self._views: list[BoardView] = []
+        self._missed = 0
+        self.drift: Drift | None = None
+
+    @property
+    def done(self) -> bool:
+        """Whether the camera is judged: the board was seen often enough, or missed as often."""
+        return self.drift is not None or self._missed >= self._wanted
+
+    def see(self, image: Image, intrinsics: CameraIntrinsics) -> None:
+        """Take an image (H, W, 3) RGB."""
+        try:
+            self._views.append(locate(detect(self._board, image, self._camera.camera), intrinsics, "image"))
+        except BoardNotSeenError:
+            self._missed += 1
+            return
+        if len(self._views) == self._wanted:
+            nothing = [None] * self._wanted
+            self.drift = check_drift(self._camera, self._reference, self._views, nothing, intrinsics, self._limits)
+
+    def trouble(self) -> str:
+        """What is wrong, one line; empty where the camera stands where it was calibrated."""
+        if self.drift is None:
+            return f"camera {self._camera.camera} does not see its reference board: free the view, or point it there"
+        if self.drift.verdict == "ok":
+            return ""
+        return (
+            f"camera {self._camera.camera} has moved: its reference board appears {self.drift.shift_mm:.1f} mm from "
+            f"where it was, {self._limits.refuse_mm:g} mm are borne; calibrate it anew, or put it back"
+        )
 
 
 def _judge(shift_mm: float, limits: DriftLimits) -> Verdict:

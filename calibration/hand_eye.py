@@ -18,12 +18,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.artefact import BASE_FRAME, FLANGE_FRAME, FrameFile, frame_file
+from calibration.artefact import FrameFile, frame_file
 from calibration.board import BoardConfig
 from calibration.detection import BoardView
 from calibration.poses import inverse, middle, pose_of, twist_of
 from calibration.refinement import Mount, Noise, Problem, Solution, refine
 from vipa.errors import VipaError
+from vipa.lab import BASE_FRAME, FLANGE_FRAME, Frame
 from vipa_inference.rotations import rotation_vector_from_matrix
 
 Array = NDArray[np.float64]
@@ -101,7 +102,8 @@ class HandEye:
 
     def files(self, name: str, serial: str, board: BoardConfig) -> tuple[FrameFile, FrameFile]:
         """What is kept of the calibration of a camera with this name and serial number: its pose, and the board's."""
-        parents = (BASE_FRAME, FLANGE_FRAME) if self.mount == "fixed" else (FLANGE_FRAME, BASE_FRAME)
+        fixed = self.mount == "fixed"
+        parents: tuple[Frame, Frame] = (BASE_FRAME, FLANGE_FRAME) if fixed else (FLANGE_FRAME, BASE_FRAME)
         figures = self.figures()
         return (
             frame_file(name, serial, parents[0], f"{name}_color_optical_frame", self.camera, figures),

@@ -1,6 +1,6 @@
 """Which pose of the arm would help a hand-eye calibration most: the next views, by what they add to what is known."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +11,7 @@ from calibration.hand_eye import HandEye, make_problem
 from calibration.poses import inverse, pose_of
 from calibration.refinement import Noise, Problem, normal_matrix
 from vipa.control.kinematics import Kinematics
+from vipa.hardware.fr3.limits import JOINT_LOWER, JOINT_UPPER
 from vipa.hardware.realsense import CameraIntrinsics
 from vipa_inference.rotations import matrix_from_rotation_vector
 
@@ -18,6 +19,10 @@ Array = NDArray[np.float64]
 TILTS_DEG, DIRECTIONS, ROLLS_DEG, DISTANCES = (0.0, 20.0, 35.0), 8, (-70.0, 0.0, 70.0), (0.8, 1.0, 1.25)
 IMAGE_MARGIN = 0.04  # of the image, that stays free around the board
 LEAST_HEIGHT = 0.1  # m of the flange above the base's foot
+JOINT_MARGIN = 0.15  # rad from the joints' limits
+
+Allowed = Callable[[Array], NDArray[np.bool_]]
+"""Which poses (K, 4, 4) of the flange may be suggested (K,)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +50,7 @@ def suggest(
     corners: Array,
     count: int = 3,
     noise: Noise | None = None,
+    allowed: Allowed | None = None,
 ) -> list[Suggestion]:
     """Choose poses that the arm can reach and from which the whole board is seen, the most useful first.
 
@@ -58,6 +64,7 @@ def suggest(
         corners: (M, 3) of the board in its frame, m.
         count: how many are wanted; fewer are given where fewer can be reached.
         noise: of arm and corners.
+        allowed: where the flange may stand; None: wherever the arm reaches.
     """
     noise = noise or Noise()
     problem = make_problem(hand_eye.mount, flange_to_base, views, noise)
@@ -66,7 +73,7 @@ def suggest(
     distance = float(np.median([view.board_to_camera[2, 3] for view in views]))
     boards, covariances = _seen_boards(distance, intrinsics, corners, noise.least_corner)
     flanges = _flange_poses(hand_eye, boards)
-    reachable, joints = _reach(flanges)
+    reachable, joints = _reach(flanges, allowed)
     if not reachable.any():
         return []
     boards, covariances, flanges, joints = (a[reachable] for a in (boards, covariances, flanges, joints))
@@ -123,13 +130,17 @@ def _flange_poses(hand_eye: HandEye, boards: Array) -> Array:
     return hand_eye.camera @ boards @ inverse(hand_eye.board)
 
 
-def _reach(flanges: Array) -> tuple[NDArray[np.bool_], Array]:
-    """Which poses (K, 4, 4) of the flange can be reached, and the joint positions (K, 7) there."""
+def _reach(flanges: Array, allowed: Allowed | None) -> tuple[NDArray[np.bool_], Array]:
+    """Which poses (K, 4, 4) of the flange may and can be reached, and the joint positions (K, 7) there."""
     kinematics = Kinematics()
     rest = np.array(kinematics.config.rest_posture)
     reachable, joints = np.zeros(len(flanges), dtype=np.bool_), np.zeros((len(flanges), 7))
-    for i, pose in enumerate(flanges):
-        if pose[2, 3] >= LEAST_HEIGHT:
-            solution = kinematics.solve(pose, rest)
-            reachable[i], joints[i] = solution.converged, solution.q
+    wanted = flanges[:, 2, 3] >= LEAST_HEIGHT
+    if allowed is not None:
+        wanted &= allowed(flanges)
+    low, high = JOINT_LOWER + JOINT_MARGIN, JOINT_UPPER - JOINT_MARGIN
+    for i in np.flatnonzero(wanted):
+        solution = kinematics.solve(flanges[i], rest)
+        reachable[i] = solution.converged and bool(((solution.q >= low) & (solution.q <= high)).all())
+        joints[i] = solution.q
     return reachable, joints

@@ -9,29 +9,20 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from calibration.artefact import (
-    BASE_FRAME,
-    FLANGE_FRAME,
-    FrameFile,
-    camera_info_file,
-    content_hash,
-    frame_file,
-    load_camera_info,
-    load_frame,
-    save,
-)
+from calibration.artefact import FrameFile, camera_info_file, frame_file, load_camera_info, load_frame
 from calibration.poses import pose_of
 from tests.fabricated_boards import BOARD, CAMERA
 from vipa.config import from_mapping
 from vipa.errors import ConfigurationError
-from vipa.lab import ExtrinsicsConfig
+from vipa.hashed_yaml import content_hash, save
+from vipa.lab import BASE_FRAME, FLANGE_FRAME, ExtrinsicsConfig, Frame
 from vipa_inference.rotations import matrix_from_rotation_vector
 
 POSE = pose_of(matrix_from_rotation_vector([0.1, -2.0, 0.3]), [1.42, 0.0, 0.72])
 BENT = dataclasses.replace(CAMERA, coefficients=(0.1, -0.02, 1e-5, 2e-16, 0.3))
 
 
-def front(parent: str = BASE_FRAME) -> FrameFile:
+def front(parent: Frame = BASE_FRAME) -> FrameFile:
     return frame_file("front", "f0123456", parent, "front_color_optical_frame", POSE, {"residual_mm": 0.21}, BOARD)
 
 
@@ -83,7 +74,7 @@ def test_the_layout_of_a_file_does_not_matter_but_its_contents_do(tmp_path: Path
     [
         ({"parnet": "fr3_link0"}, "unknown key parnet; known keys here: board, camera"),
         ({"child": None}, "missing key child"),
-        ({"parent": "table"}, "parent: 'table' is neither fr3_link0 nor fr3_link8"),
+        ({"parent": "table"}, "parent: 'table' is not one of 'fr3_link0', 'fr3_link8'"),
         ({"translation": [1420.0, 0.0, 720.0]}, "front_color_optical_frame.translation: .* millimetres"),
         ({"translation": [1.42, 0.0]}, "translation: expected 3 values, found 2"),
         ({"quaternion": [1.0, 1.0, 0.0, 0.0]}, "is not of unit length"),
@@ -114,7 +105,7 @@ def test_the_lab_takes_the_pose_as_it_is_printed() -> None:
     extrinsics = from_mapping(ExtrinsicsConfig, lines["cameras"]["front"]["extrinsics"])
     np.testing.assert_allclose(extrinsics.matrix(), POSE, atol=1e-12)
     command = front(FLANGE_FRAME).publisher_command()
-    assert "--x 1.420000 --y 0.000000 --z 0.720000" in command
+    assert "--x 1.42000000 --y 0.00000000 --z 0.72000000" in command
     assert command.endswith("--frame-id fr3_link8 --child-frame-id front_color_optical_frame")
 
 

@@ -6,7 +6,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from calibration.artefact import BASE_FRAME, FrameFile
+from calibration.artefact import FrameFile
 from calibration.detection import BoardNotSeenError, BoardView, Detection, detect, locate, project
 from calibration.drift import Drift, DriftLimits, check_drift, remember_board
 from calibration.hand_eye import HandEye, solve
@@ -15,6 +15,7 @@ from calibration.poses import displaced, distance, inverse, pose_of
 from calibration.refinement import Mount
 from tests.fabricated_boards import BOARD, CAMERA, Array, Cell, make_cell, render
 from vipa.errors import ConfigurationError, VipaError
+from vipa.lab import BASE_FRAME
 
 SEEDS = range(5)
 MOUNTS: tuple[Mount, ...] = ("fixed", "wrist")

@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 import yaml
 
-from calibration.artefact import camera_info_file, load_camera_info, load_frame, save
+from calibration.artefact import camera_info_file, load_camera_info, load_frame
 from calibration.board import BoardConfig
 from calibration.poses import displaced, distance, quaternion_of
 from tests.fabricated_boards import BOARD, CAMERA, Array, Cell, make_cell, render
 from vipa import cli
+from vipa.hashed_yaml import save
 
 SERIAL = "f0123456"
 
@@ -69,7 +70,7 @@ def change(folder: Path, key: str, value: object) -> None:
     (folder / "views.json").write_text(json.dumps(content))
 
 
-@pytest.mark.parametrize("action", ["board", "collect", "intrinsics", "solve", "suggest", "drift"])
+@pytest.mark.parametrize("action", ["board", "collect", "intrinsics", "solve", "suggest", "drift", "hand"])
 def test_every_action_has_an_example(action: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         cli.main(["calibrate", action, "--help"])

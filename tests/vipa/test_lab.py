@@ -61,6 +61,11 @@ def test_the_simulated_one_is_simulated_and_the_real_one_is_not() -> None:
             "control.gate.velocity_fraction: 0.45 is more than arm.relative_dynamics, 0.1",
         ),
         ({"control.rate": "fast"}, "control.rate: expected float, found 'fast'"),
+        ({"workstation.adress": "gpu"}, "unknown key workstation.adress; known keys here: address, jpeg_quality"),
+        ({"workstation.port": 8000}, "missing key workstation.address"),
+        ({"workstation.address": "ws://gpu:8000"}, "workstation: address: 'ws://gpu:8000' is no address like"),
+        ({"workstation.address": "gpu", "workstation.port": 0}, "workstation: port: 0 is outside 1-65535"),
+        ({"workstation.address": "gpu", "workstation.jpeg_quality": 101}, "workstation: jpeg_quality: 101"),
     ],
 )
 def test_one_wrong_key_is_named(tmp_path: Path, change: dict[str, Any], message: str | None) -> None:
@@ -73,6 +78,15 @@ def test_one_wrong_key_is_named(tmp_path: Path, change: dict[str, Any], message:
     assert message in str(refused.value)
     assert str(refused.value).count(path) == 1
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(("address", "url"), [("gpu", "ws://gpu:8001"), ("fd00::2", "ws://[fd00::2]:8001")])
+def test_the_workstation_is_named_by_its_address(tmp_path: Path, address: str, url: str) -> None:
+    path = edited(tmp_path, {"workstation.address": address, "workstation.port": 8001})
+    workstation = load_lab(path).workstation
+    assert workstation is not None
+    assert workstation.client_options() == {"url": url, "token_file": "", "jpeg_quality": 90}
+    assert load_lab("simulated").workstation is None
 
 
 def test_an_unknown_laboratory_names_those_shipped() -> None:
@@ -88,3 +102,22 @@ def test_bad_addresses_name_their_key(address: str) -> None:
 
 def test_an_address_with_colons_is_split_at_the_last() -> None:
     assert split_address("::1:80", "key") == ("::1", 80)
+
+
+REFERENCES = {"calibration.references": {"front": "calibrated/reference_front.yaml"}}
+
+
+def test_references_are_beside_the_yaml_and_of_standing_cameras(tmp_path: Path) -> None:
+    lab = load_lab(edited(tmp_path, {**REFERENCES, "calibration.drift_check": "warn"}))
+    assert lab.calibration.references == {"front": tmp_path / "calibrated" / "reference_front.yaml"}
+    assert not load_lab("example_real").calibration.checks_drift  # a bare off, which YAML takes for False
+    wrist = {"cameras.front.extrinsics.frame": "fr3_link8"}
+    for change, message in (
+        ({"calibration.drift_check": "refuse"}, "calibration: references: missing"),
+        ({"calibration.references": {"top": "a.yaml"}}, "calibration.references: no camera top"),
+        ({**REFERENCES, **wrist}, "calibration.references: camera front sits on the wrist"),
+        ({"calibration.tolerance_mm": 0.0}, "calibration: tolerance_mm: 0 is not between"),
+        ({"calibration.drift_check": "yes"}, "calibration.drift_check: 'yes' is not one of"),
+    ):
+        with pytest.raises(ConfigurationError, match=message):
+            load_lab(edited(tmp_path, change))

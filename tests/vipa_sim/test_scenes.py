@@ -7,6 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from vipa_sim.errors import SimulationError
+from vipa_sim.evaluation import planned
 from vipa_sim.robot_model import joint_limits
 from vipa_sim.scenes import SCENES, Task, make_scene
 from vipa_sim.scenes.reach import COLOURS, Reach, ReachConfig, default_config
@@ -92,6 +93,11 @@ def test_every_scene_is_a_task() -> None:
         assert scene.name == name
         assert scene.time_limit_s > 0
         assert scene.variants[0] == "seen"
+
+
+def test_there_are_no_trials_of_calibration() -> None:
+    with pytest.raises(SimulationError, match="task calibration: nothing is judged in it"):
+        planned(["reach", "calibration"], [], [0])
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vipa.errors import VipaError
+from vipa.hardware.realsense import CameraIntrinsics
 from vipa_inference.policy import HAND_DIMENSION, ActionChunk, ChunkSources, CommittedPlan
 from vipa_inference.rotations import matrix_from_quaternion
 
@@ -61,6 +62,15 @@ def from_image(message: Any) -> NDArray[Any]:
         )
     shape = (message.height, message.width, channels) if channels > 1 else (message.height, message.width)
     return pixels.reshape(shape)
+
+
+def from_camera_info(message: Any) -> CameraIntrinsics:
+    """A camera's intrinsics from its camera info."""
+    k1, k2, p1, p2, k3 = (float(c) for c in message.d)
+    fx, _, cx, _, fy, cy = (float(v) for v in message.k[:6])
+    return CameraIntrinsics(
+        int(message.width), int(message.height), fx, fy, cx, cy, str(message.distortion_model), (k1, k2, p1, p2, k3)
+    )
 
 
 def from_chunk_message(message: Any) -> ActionChunk:

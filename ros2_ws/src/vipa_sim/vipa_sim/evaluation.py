@@ -93,11 +93,12 @@ def planned(tasks: Sequence[str], variants: Sequence[str], seeds: Sequence[int])
     """Every seed in every variant of every task; no variants: all that a task has.
 
     Raises:
-        SimulationError: a task or variant does not exist.
+        SimulationError: a task or variant does not exist, or nothing is judged in the task.
     """
     episodes: list[Episode] = []
     for task in tasks:
         scene = make_scene(task)
+        scene.check_is_task()
         for variant in variants:
             scene.check_variant(variant)
         episodes += [Episode(task, variant, seed) for variant in variants or scene.variants for seed in seeds]

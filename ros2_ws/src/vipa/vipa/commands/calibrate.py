@@ -1,28 +1,32 @@
-"""``vipa calibrate``: print a board, check intrinsics, find where a camera stands, and whether it has moved since."""
+"""``vipa calibrate``: print a board, find where a camera stands and whether it has moved since; the hand's ranges."""
 
 import argparse
 import json
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import yaml
+
 from vipa.bringup import say
 from vipa.commands import Subparsers, add_command
+from vipa.commands.calibrate_hand import add_action
 from vipa.commands.client import add_domain, client_environment
 from vipa.errors import ConfigurationError
 from vipa.result import Bound, Result
 
 if TYPE_CHECKING:
-    from calibration.artefact import FrameFile
     from calibration.board import BoardConfig
     from calibration.hand_eye import HandEye
     from calibration.views import SeenViews, ViewFolder
 
 COLLECTOR = "vipa.nodes.view_collector"
+AUTOMATIC_VIEWS = 20
 SOLVE_BOUNDS: dict[str, Bound] = {
     "views": (">=", 8.0),
     "camera_error_mm": ("<=", 1.0),
@@ -35,7 +39,7 @@ INTRINSICS_BOUNDS: dict[str, Bound] = {"device_px": ("<=", 0.5)}
 
 def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     """Declare the subcommand."""
-    parser = subparsers.add_parser("calibrate", help="Calibrate the cameras with a ChArUco board, and watch for drift")
+    parser = subparsers.add_parser("calibrate", help="Calibrate cameras and hand, and watch for drift")
     actions = parser.add_subparsers(required=True, metavar="ACTION")
 
     summary = "Write the ChArUco board to print at true size, as PDF or PNG"
@@ -45,7 +49,7 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     _add_board(board)
     board.set_defaults(action=_write_board)
 
-    summary = "Take views of the board from a running graph into a folder, one for each Enter; it moves nothing"
+    summary = "Take views of the board from a running graph into a folder, one for each Enter, or --auto with the arm"
     example = "vipa calibrate collect views/front --lab lab.yaml --camera front --mount fixed"
     collect = add_command(actions, "collect", summary, example)
     collect.add_argument("folder", type=Path, help="of the views; one that was begun is gone on with")
@@ -53,6 +57,8 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     collect.add_argument("--camera", required=True, help="its name in the laboratory's YAML file")
     collect.add_argument("--mount", choices=("fixed", "wrist"), default="fixed", help="of the camera (default: fixed)")
     collect.add_argument("--count", type=int, default=0, help="take so many views at once, without asking")
+    shown = "move the arm through the gate to the poses that tell most, and take --count views (20): clear its way"
+    collect.add_argument("--auto", action="store_true", help=shown)
     _add_board(collect)
     add_domain(collect)
     collect.set_defaults(action=_collect)
@@ -90,6 +96,7 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     drift.add_argument("--warn-mm", type=float, default=2.0, help="from where on it warns (default: 2)")
     drift.add_argument("--refuse-mm", type=float, default=4.0, help="from where on it refuses (default: 4)")
     drift.set_defaults(action=_check_drift)
+    add_action(actions)
     return parser
 
 
@@ -161,22 +168,47 @@ def _collect(options: argparse.Namespace) -> Result:
         "folder": str(options.folder.resolve()),
         "camera": {"name": name, "serial": lab.cameras[name].device.serial, "mount": options.mount},
         "board": asdict(_board(options)),
-        "count": options.count,
+        "count": options.count or (AUTOMATIC_VIEWS if options.auto else 0),
     }
-    command = [sys.executable, "-m", COLLECTOR, json.dumps(settings)]
-    process = subprocess.Popen(command, env=client_environment(options.domain))
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to the collector, too
-    try:
-        status = process.wait()
-    finally:
-        signal.signal(signal.SIGINT, before)
+    if options.auto:
+        return _collect_automatically(options, settings)
+    status = _run_client([sys.executable, "-m", COLLECTOR, json.dumps(settings)], options.domain)
     return Result("calibrate collect", status == 0, details={"folder": str(options.folder), "exit_status": status})
 
 
+def _collect_automatically(options: argparse.Namespace, settings: dict[str, Any]) -> Result:
+    from vipa.graph import calibration_tour_beside
+
+    with tempfile.TemporaryDirectory(prefix="vipa-calibrate-") as folder:
+        output, parameters = Path(folder) / "result.json", Path(folder) / "parameters.yaml"
+        node = calibration_tour_beside(options.lab, json.dumps(settings), str(output))
+        content = {"/**": {"ros__parameters": dict(node.parameters)}}
+        parameters.write_text(yaml.safe_dump(content), encoding="utf-8")
+        command = [sys.executable, "-m", node.module, "--ros-args", "-r", f"__node:={node.name}",
+                   "--params-file", str(parameters)]  # fmt: skip
+        status = _run_client(command, options.domain)
+        found = Result.read(output) if output.is_file() else Result("calibrate collect", ok=False)
+    if found.details.get("problem"):
+        say(f"calibrate collect: {found.details['problem']}")
+    details = {**found.details, "folder": str(options.folder), "exit_status": status}
+    return Result("calibrate collect", found.ok and status == 0, found.figures, details=details)
+
+
+def _run_client(command: list[str], domain: int | None) -> int:
+    """Run a node beside the graph; its exit status."""
+    process = subprocess.Popen(command, env=client_environment(domain))
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to the node, too, which ends in order
+    try:
+        return process.wait()
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def _check_intrinsics(options: argparse.Namespace) -> Result:
-    from calibration.artefact import camera_info_file, save
+    from calibration.artefact import camera_info_file
     from calibration.intrinsics import check_intrinsics
     from calibration.views import load_views
+    from vipa.hashed_yaml import save
 
     folder = load_views(options.folder)
     _, detections, unseen = folder.detections(_bar("images"))
@@ -228,7 +260,8 @@ def _solve(options: argparse.Namespace) -> Result:
 
 def _write(folder: "ViewFolder", found: "HandEye", out: Path) -> list[str]:
     """The files of a solved calibration; their names."""
-    from calibration.artefact import camera_info_file, save
+    from calibration.artefact import camera_info_file
+    from vipa.hashed_yaml import save
 
     name, serial = folder.camera.name, folder.camera.serial
     camera, board = found.files(name, serial, folder.board)
@@ -242,8 +275,7 @@ def _write(folder: "ViewFolder", found: "HandEye", out: Path) -> list[str]:
     for path, artefact in written.items():
         save(path, artefact)
     say("written: " + ", ".join(map(str, written)))
-    if found.mount == "fixed":
-        say(f"for the laboratory's YAML:\n{camera.lab_lines()}")
+    say(f"for the laboratory's YAML:\n{camera.lab_lines()}")
     say(f"as a static transform:\n{camera.publisher_command()}")
     return [str(path) for path in written]
 
@@ -280,16 +312,22 @@ def _suggest(options: argparse.Namespace) -> Result:
 
 
 def _check_drift(options: argparse.Namespace) -> Result:
-    from calibration.artefact import load_frame, save
-    from calibration.drift import DriftLimits, check_drift, remember_board
+    from calibration.artefact import load_frame
+    from calibration.drift import DriftLimits, camera_of_lab, check_drift, remember_board
     from calibration.views import load_views
+    from vipa.hashed_yaml import save
+    from vipa.lab import load_lab
 
     try:
         limits = DriftLimits(options.warn_mm, options.refuse_mm)
     except ValueError as error:
         raise ConfigurationError(f"drift: {error}") from None
     folder = load_views(options.folder)
-    camera = load_frame(options.camera) if options.camera is not None else _camera_of_lab(options.lab, folder)
+    camera = (
+        load_frame(options.camera)
+        if options.camera is not None
+        else camera_of_lab(load_lab(options.lab), folder.camera.name)
+    )
     if camera.serial != folder.camera.serial:
         raise ConfigurationError(
             f"drift: the views are of camera {folder.camera.serial}, the calibration is that of {camera.serial}"
@@ -315,20 +353,6 @@ def _check_drift(options: argparse.Namespace) -> Result:
     bounds: dict[str, Bound] = {"shift_mm": ("<", limits.refuse_mm)}
     each = dict(zip(seen.names, drift.each_mm, strict=True))
     return Result("calibrate drift", True, figures, bounds, {"verdict": drift.verdict, "shift_mm": each})
-
-
-def _camera_of_lab(name: str, folder: "ViewFolder") -> "FrameFile":
-    """The pose of the folder's camera as the laboratory's YAML has it."""
-    from calibration.artefact import BASE_FRAME, frame_file
-    from vipa.lab import load_lab
-
-    lab, camera = load_lab(name), folder.camera.name
-    if camera not in lab.cameras:
-        raise ConfigurationError(f"drift: laboratory {name} has no camera {camera}; it has {', '.join(lab.cameras)}")
-    described = lab.cameras[camera]
-    return frame_file(
-        camera, described.device.serial, BASE_FRAME, f"{camera}_color_optical_frame", described.extrinsics.matrix(), {}
-    )
 
 
 def _solved(path: Path) -> "tuple[ViewFolder, SeenViews, HandEye]":

@@ -1,6 +1,7 @@
 """Configuration of an Inspire RH56 hand."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from vipa.hardware.inspire_models import FINGERS, HAND_MODELS, NEWTON_PER_GRAM, ByteOrder, HandModel, Link
 
@@ -24,6 +25,8 @@ class InspireHandConfig:
         reversed_fingers: fingers whose registers count the other way round from the model.
         transaction_id_quirk: accept answers whose transaction id is off by one (some RH56DFTP firmware).
         reconnect_interval: s between two attempts to connect, at least 0.3.
+        calibration: file with the ranges of this hand, as ``vipa calibrate hand`` writes it, relative to the
+            laboratory's YAML; None takes the model's.
     """
 
     model: str = "RH56DFTP"
@@ -40,6 +43,7 @@ class InspireHandConfig:
     reversed_fingers: tuple[str, ...] = ()
     transaction_id_quirk: bool = False
     reconnect_interval: float = 0.5
+    calibration: Path | None = None
 
     def __post_init__(self) -> None:
         if self.model not in HAND_MODELS:

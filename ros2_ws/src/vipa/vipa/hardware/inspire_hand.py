@@ -25,6 +25,7 @@ from vipa.hardware.inspire_models import (
     group_regions,
     unpack_bytes,
 )
+from vipa.hardware.inspire_ranges import load_ranges
 
 Values = NDArray[np.float64]
 
@@ -61,13 +62,16 @@ class InspireHand:
     """One hand, one connection, one lock; every method may be called from any thread.
 
     After a communication error each call raises ``HardwareError`` at once until ``reconnect`` succeeds.
+
+    Raises:
+        ConfigurationError: the file with the hand's ranges cannot be used.
     """
 
     def __init__(self, config: InspireHandConfig) -> None:
         self.config = config
         self.model = HAND_MODELS[config.model]
         self._byte_order: ByteOrder = config.byte_order or self.model.byte_order
-        self._scale = FingerScale.of(self.model, config.reversed_fingers)
+        self._scale = _scale_of(config)
         self._link = self._make_link()
         self._lock = threading.RLock()
         self._reconnect_lock = threading.Lock()
@@ -319,3 +323,9 @@ class InspireHand:
         offset = registers.word_offset(address)
         group = words[offset : offset + registers.byte_group_words]
         return unpack_bytes(group.tolist(), self._byte_order) if registers.packed_bytes else group.astype(np.uint8)
+
+
+def _scale_of(config: InspireHandConfig) -> FingerScale:
+    if config.calibration is not None:
+        return load_ranges(config.calibration, config.model).scale
+    return FingerScale.of(HAND_MODELS[config.model], config.reversed_fingers)

@@ -22,7 +22,7 @@ from vipa.config import from_mapping
 from vipa.errors import VipaError
 from vipa.hardware.realsense import CameraIntrinsics
 from vipa.nodes.base import LATEST
-from vipa.nodes.messages import from_image, to_ns
+from vipa.nodes.messages import from_camera_info, from_image, to_ns
 
 WAIT_S = 10.0
 BACKLOG_S = 0.2  # what had arrived before the operator asked is dropped for so long
@@ -57,12 +57,7 @@ class Camera:
             VipaError: nothing is heard of it.
         """
         self._wait(lambda: self._info is not None, f"/camera/{self._name}/color/camera_info")
-        info = self._info
-        k1, k2, p1, p2, k3 = (float(c) for c in info.d)
-        return CameraIntrinsics(
-            info.width, info.height, info.k[0], info.k[4], info.k[2], info.k[5], info.distortion_model,
-            (k1, k2, p1, p2, k3),
-        )  # fmt: skip
+        return from_camera_info(self._info)
 
     def view(self) -> tuple[NDArray[Any], list[float]]:
         """An image (H, W, 3), RGB, exposed from now on while the arm rests, and the joint positions (7,), rad.

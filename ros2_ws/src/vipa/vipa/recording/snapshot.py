@@ -24,8 +24,8 @@ def lab_snapshot(name_or_path: str, settings: Mapping[str, Any]) -> dict[str, by
 
     Returns:
         Contents by file name: ``lab.yaml`` as it stands on the disk; ``configuration.json``, all of it with defaults;
-        ``calibration.json``, the pose of each camera's colour optical frame in the base frame (4, 4; m);
-        ``software.json``, versions.
+        ``calibration.json``, the pose of each camera's colour optical frame in the base frame, or that of the flange
+        where it sits on the wrist (4, 4; m); ``software.json``, versions.
 
     Raises:
         ConfigurationError: the laboratory's YAML cannot be read.
@@ -46,8 +46,12 @@ def lab_snapshot(name_or_path: str, settings: Mapping[str, Any]) -> dict[str, by
 
 
 def _calibration(lab: LabConfig) -> dict[str, Any]:
-    poses = {name: camera.extrinsics.matrix().tolist() for name, camera in lab.cameras.items()}
-    return {"base_frame": lab.base_frame, "color_optical_frame_in_base": poses}
+    standing: dict[str, Any] = {}
+    on_wrist: dict[str, Any] = {}
+    for name, camera in lab.cameras.items():
+        (on_wrist if camera.extrinsics.on_wrist else standing)[name] = camera.extrinsics.matrix().tolist()
+    frames = {"color_optical_frame_in_base": standing, "color_optical_frame_in_flange": on_wrist}
+    return {"base_frame": lab.base_frame, **frames}
 
 
 def _software() -> dict[str, Any]:

@@ -6,7 +6,7 @@ import numpy as np
 
 from vipa.errors import VipaError
 from vipa.hardware.fr3.robot import flange_pose
-from vipa.lab import LabConfig
+from vipa.lab import ExtrinsicsConfig, LabConfig
 from vipa_inference.policy import CommittedPlan
 
 SAME_M, SAME_ROTATION = 1e-3, 5e-3  # of a camera's or the end effector's pose
@@ -50,7 +50,7 @@ def _differences(recorded: LabConfig, lab: LabConfig) -> Iterator[str]:
     for name in sorted({*recorded.cameras, *lab.cameras}):
         if name not in recorded.cameras or name not in lab.cameras:
             yield f"only one of the two laboratories has the camera {name}"
-        elif not _same(recorded.cameras[name].extrinsics.matrix(), lab.cameras[name].extrinsics.matrix()):
+        elif not _same_place(recorded.cameras[name].extrinsics, lab.cameras[name].extrinsics):
             yield f"camera {name} stands elsewhere than in the recording"
     if recorded.hand.model != lab.hand.model:
         yield f"the hand is a {lab.hand.model}, the recorded one a {recorded.hand.model}"
@@ -60,6 +60,10 @@ def _differences(recorded: LabConfig, lab: LabConfig) -> Iterator[str]:
 
 def _tool(lab: LabConfig) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
     return flange_pose(lab.arm.end_effector_translation, lab.arm.end_effector_rpy)
+
+
+def _same_place(one: ExtrinsicsConfig, two: ExtrinsicsConfig) -> bool:
+    return one.frame == two.frame and _same(one.matrix(), two.matrix())
 
 
 def _same(

@@ -4,12 +4,14 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from vipa_inference.rotations import matrix_from_rotation_vector
 from vipa_sim.engine import Model, Spec, mujoco
 from vipa_sim.errors import SimulationError
 from vipa_sim.hand_model import add_hand
 from vipa_sim.robot_model import ENVIRONMENT_BIT, arm_spec
+from vipa_sim.scenes.boards import add_reference_boards
 
 if TYPE_CHECKING:
     from vipa_sim.world import World
@@ -87,6 +89,10 @@ class Scene(ABC):
     name: str
     time_limit_s: float
     variants: tuple[str, ...] = ("seen", "unseen_cloth")
+    is_task: bool = True
+    """Whether something is to be done, and judged."""
+    has_reference_boards: bool = False
+    """Whether boards stand on the table by which a drift of the cameras is seen; to be set before ``build``."""
 
     instruction: str = ""
     sub_tasks: tuple[str, ...] = ()
@@ -95,6 +101,8 @@ class Scene(ABC):
     def build(self) -> Spec:
         """The whole laboratory with this scene's objects, the robot's joints first."""
         spec = laboratory_spec()
+        if self.has_reference_boards:
+            add_reference_boards(spec)
         self.add_objects(spec)
         return spec
 
@@ -119,6 +127,11 @@ class Scene(ABC):
         lay_table(world.model, cloth if variant == "unseen_cloth" else None)
         self.place_objects(world, rng, variant)
         self.done = (False,) * len(self.sub_tasks)
+
+    def check_is_task(self) -> None:
+        """Raise SimulationError where nothing is judged in the scene."""
+        if not self.is_task:
+            raise SimulationError(f"task {self.name}: nothing is judged in it, so there are no trials of it")
 
     def check_variant(self, variant: str) -> None:
         """Raise SimulationError unless the scene has the variant."""
@@ -167,6 +180,16 @@ def lay_table(model: Model, cloth: tuple[float, float, float] | None) -> None:
     model.mat_rgba[model.material("cloth").id, :3] = (1.0, 1.0, 1.0) if cloth is None else cloth
     for number in range(_SEAMS):
         model.geom_rgba[model.geom(f"seam_{number}").id, 3] = 1.0 if cloth is None else 0.0
+
+
+def displace_camera(world: "World", camera: str, shift: ArrayLike, turn: ArrayLike) -> None:
+    """Move a camera by ``shift`` (3,) m and turn it about itself by ``turn`` (3,), a rotation vector in rad.
+
+    Both are in the base frame. The poses that the cameras are calibrated to stay those of the model.
+    """
+    centre, rotation, quaternion = np.array(CAMERA_POSES[camera][0]), matrix_from_rotation_vector(turn), np.zeros(4)
+    mujoco.mju_mat2Quat(quaternion, rotation.ravel())
+    world.place_mocap(f"{camera}_mount", centre - rotation @ centre + np.asarray(shift), quaternion)
 
 
 def _set_visual(spec: Spec) -> None:

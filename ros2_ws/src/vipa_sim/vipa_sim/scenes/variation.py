@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from vipa_inference.rotations import matrix_from_rotation_vector
 from vipa_sim.engine import Body, Geom, Model, Spec, mujoco
 from vipa_sim.errors import SimulationError
 from vipa_sim.robot_model import ENVIRONMENT_BIT
-from vipa_sim.scenes.base import CAMERA_POSES, CAMERAS, Scene
+from vipa_sim.scenes.base import CAMERAS, Scene, displace_camera
 
 if TYPE_CHECKING:
     from vipa_sim.world import World
@@ -148,16 +147,11 @@ class VariedScene(Scene):
                 world.model.geom(name).rgba[:3] = colour
 
     def _shift_cameras(self, world: "World", looks: np.random.Generator) -> None:
-        """Move each camera and turn it about itself; the poses that it is calibrated to stay those of the model."""
+        """Move each camera and turn it about itself."""
         config = self.variation
         for camera in CAMERAS:
             shift = _in_ball(looks, config.camera_shift)
-            turn = _in_ball(looks, np.radians(config.camera_turn_deg))
-            centre = np.array(CAMERA_POSES[camera][0])
-            quaternion = np.zeros(4)
-            rotation = matrix_from_rotation_vector(turn)
-            mujoco.mju_mat2Quat(quaternion, rotation.ravel())
-            world.place_mocap(f"{camera}_mount", centre - rotation @ centre + shift, quaternion)
+            displace_camera(world, camera, shift, _in_ball(looks, np.radians(config.camera_turn_deg)))
 
     def _light(self, world: "World", looks: np.random.Generator) -> None:
         """Move the lamp and change its colour, which for matt things is the same as to change all of theirs."""
