@@ -1,7 +1,8 @@
 # The GPU workstation: the policy server with torch (CUDA) and TensorRT. No ROS.
 #
 #   docker build -f docker/inference.Dockerfile -t vipa-inference .
-#   docker run --gpus all -v /models:/models:ro -e VIPA_TOKEN vipa-inference
+#   docker run --gpus all -v /models:/models:ro -e VIPA_POLICY_TOKEN --network host vipa-inference \
+#     serve --host 192.168.1.20 --policy vipa --policy-option checkpoint=/models/nano
 #
 # TensorRT comes under NVIDIA's licence, which you accept by building this image.
 FROM nvidia/cuda:13.0.2-runtime-ubuntu24.04

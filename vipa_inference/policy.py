@@ -22,6 +22,10 @@ class PolicyError(Exception):
     """An observation or a policy that cannot be used; the message says what is wrong and what to do."""
 
 
+class UnreachableError(PolicyError):
+    """The policy runs elsewhere and does not answer."""
+
+
 @dataclass(frozen=True)
 class CameraView:
     """One camera's frame with its geometry."""

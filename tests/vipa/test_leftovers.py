@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from vipa.leftovers import clean_shared_memory, start_time
+from vipa.leftovers import MARK, clean_shared_memory, graph_processes, start_time
 
 SEGMENT = ("fastrtps_0123456789abcdef", "fastrtps_0123456789abcdef_el")
 PORT = ("fastrtps_port7411", "fastrtps_port7411_sl", "sem.fastrtps_port7411_mutex")
@@ -78,3 +78,28 @@ def test_start_time_tells_processes_apart_and_ends_with_them() -> None:
     assert begun == start_time(process.pid)
     process.communicate(b"\n")
     assert start_time(process.pid) is None
+
+
+def marked(*prefix: str) -> subprocess.Popen[bytes]:
+    """A process that carries the mark of a bring-up that is gone."""
+    environment = {**os.environ, MARK: "1:0:64"}
+    return subprocess.Popen([*prefix, "sleep", "20"], env=environment)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may make process namespaces")
+def test_processes_of_a_container_are_not_taken_for_leftovers() -> None:
+    """There, the numbers of processes mean others than here."""
+    here = marked()
+    inside = marked("unshare", "--pid", "--fork", "--kill-child")
+    try:
+        deadline = time.monotonic() + 5.0
+        children = Path(f"/proc/{inside.pid}/task/{inside.pid}/children")
+        while not children.read_text().strip() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        found = {process.pid for process in graph_processes()}
+        assert here.pid in found
+        assert int(children.read_text()) not in found
+    finally:
+        for process in (here, inside):
+            process.kill()
+            process.wait()

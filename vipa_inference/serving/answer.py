@@ -25,6 +25,7 @@ def make_metadata(policy: Policy) -> dict[str, Any]:
         "policy": policy.name,
         "policy_hash": policy.policy_hash,
         "action_names": list(ACTION_NAMES),
+        "jpeg": True,  # images may come as JPEG
     }
     description = describe(policy)
     if description is None:
@@ -45,6 +46,7 @@ class Served:
 
     policy: str
     policy_hash: str
+    takes_jpeg: bool
 
 
 def read_metadata(message: Any) -> Served:
@@ -57,7 +59,7 @@ def read_metadata(message: Any) -> Served:
     version = fields.integer("protocol_version")
     if version != PROTOCOL_VERSION:
         raise MessageError(f"metadata: protocol version {version}, expected {PROTOCOL_VERSION}. Update both sides")
-    return Served(fields.text("policy"), fields.text("policy_hash"))
+    return Served(fields.text("policy"), fields.text("policy_hash"), fields.flag("jpeg", False))
 
 
 def make_answer(chunk: ActionChunk, infer_ms: float) -> dict[str, Any]:

@@ -51,6 +51,13 @@ class Fields:
             raise self._error(key, "text", value)
         return value
 
+    def blob(self, key: str) -> bytes:
+        """Bytes."""
+        value = self._take(key, "bytes")
+        if not isinstance(value, bytes):
+            raise self._error(key, "bytes", value)
+        return value
+
     def integer(self, key: str) -> int:
         """A whole number of 64 bits that is not negative."""
         value = self._take(key, "a whole number")

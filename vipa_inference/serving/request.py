@@ -3,7 +3,8 @@
 ====================================  ====================================================================  ========
 key                                   value                                                                 required
 ====================================  ====================================================================  ========
-observation/images/<camera>           uint8 (height, width, 3), RGB                                         one
+observation/images/<camera>           uint8 (height, width, 3), RGB                                         one of
+observation/jpeg/<camera>             bytes: the same image as a JPEG file                                  the two
 observation/exposure_ns/<camera>      whole number, ns: when the image was exposed                          all or none
 observation/intrinsics/<camera>       (3, 3) px                                                             no
 observation/camera_to_base/<camera>   (4, 4) pose of the optical frame in the base frame, m                 no
@@ -31,8 +32,9 @@ import numpy as np
 from vipa_inference.policy import HAND_DIMENSION, Array, CameraView, CommittedPlan, Observation
 from vipa_inference.serving.codec import MessageError
 from vipa_inference.serving.fields import Fields
+from vipa_inference.serving.pictures import decode_jpeg, encode_jpeg
 
-IMAGES, EXPOSURES = "observation/images/", "observation/exposure_ns/"
+IMAGES, JPEGS, EXPOSURES = "observation/images/", "observation/jpeg/", "observation/exposure_ns/"
 INTRINSICS, CAMERA_POSES = "observation/intrinsics/", "observation/camera_to_base/"
 END_EFFECTOR, JOINTS, HAND = (f"observation/{n}" for n in ("end_effector_pose", "joint_positions", "hand_positions"))
 PROMPT, RESET = "prompt", "reset"
@@ -49,8 +51,12 @@ class Request:
     reset: bool  # an episode begins
 
 
-def make_request(observation: Observation, reset: bool = False) -> dict[str, Any]:
-    """The request for the chunk of an observation."""
+def make_request(observation: Observation, reset: bool = False, jpeg_quality: int = 0) -> dict[str, Any]:
+    """The request for the chunk of an observation; its images as JPEG of that quality (1 to 100), or as they are (0).
+
+    Raises:
+        MessageError: an image that cannot become a JPEG.
+    """
     message: dict[str, Any] = {
         END_EFFECTOR: observation.end_effector_pose,
         JOINTS: observation.joint_positions,
@@ -58,7 +64,10 @@ def make_request(observation: Observation, reset: bool = False) -> dict[str, Any
         PROMPT: observation.instruction,
     }
     for name, view in observation.views.items():
-        message[IMAGES + name] = view.image
+        if jpeg_quality:
+            message[JPEGS + name] = encode_jpeg(view.image, jpeg_quality)
+        else:
+            message[IMAGES + name] = view.image
         message[EXPOSURES + name] = view.exposure_ns
         message[INTRINSICS + name] = view.intrinsics
         message[CAMERA_POSES + name] = view.camera_to_base
@@ -83,9 +92,9 @@ def read_request(message: Any, received_ns: int) -> Request:
     reset = fields.flag(RESET, False)
     if reset and not len(fields):
         return Request(None, reset=True)
-    names = fields.names(IMAGES)
-    if not names or not all(name and name.isprintable() for name in names):
-        raise MessageError(f"request: expected an image {IMAGES}<camera> of at least one camera")
+    names = fields.names(IMAGES) + fields.names(JPEGS)
+    if not names or len(set(names)) < len(names) or not all(name and name.isprintable() for name in names):
+        raise MessageError(f"request: expected an image {IMAGES}<camera> of at least one camera, and one of each")
     has_exposures = bool(fields.names(EXPOSURES))
     views = {name: _view(fields, name, None if has_exposures else received_ns) for name in names}
     observation = Observation(
@@ -101,7 +110,11 @@ def read_request(message: Any, received_ns: int) -> Request:
 
 
 def _view(fields: Fields, name: str, exposure_ns: int | None) -> CameraView:
-    image = fields.array(IMAGES + name, (None, None, 3), np.uint8)
+    image = (
+        decode_jpeg(fields.blob(JPEGS + name), JPEGS + name)
+        if JPEGS + name in fields
+        else fields.array(IMAGES + name, (None, None, 3), np.uint8)
+    )
     pose = fields.array(CAMERA_POSES + name, (4, 4), np.float64) if CAMERA_POSES + name in fields else np.eye(4)
     return CameraView(
         image=image,

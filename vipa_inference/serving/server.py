@@ -23,6 +23,7 @@ from vipa_inference.policy import Policy, PolicyError
 from vipa_inference.serving.answer import describe, make_answer, make_metadata
 from vipa_inference.serving.authentication import CLIENT_HEADER, SCHEME, TOKEN_VARIABLE, is_authorised, is_loopback
 from vipa_inference.serving.codec import MessageError, pack, unpack
+from vipa_inference.serving.rate_limit import RateLimit
 from vipa_inference.serving.request import Request, read_request
 from vipa_inference.serving.worker import InferenceWorker
 
@@ -30,6 +31,7 @@ HEALTH_PATH = "/healthz"
 MAX_ERROR_LENGTH = 500  # characters
 STOP_TIME_OUT_S = 3.0
 CLOSE_TIME_OUT_S = 1.0  # for a client to agree that it is disconnected
+WRONG_TOKENS_PER_S = 10.0  # of all clients together; what is more waits
 
 _log = logging.getLogger(__name__)
 _websockets_log = logging.getLogger(f"{__name__}.websockets")
@@ -45,6 +47,7 @@ class ServerConfig:
     max_message_bytes: int = 16 << 20
     max_clients: int = 8
     queue_size: int = 4  # requests that may wait for the policy
+    max_request_rate: float = 200.0  # Hz of one client, after a burst of as many as in a second; what is more waits
     request_time_out: float = 30.0  # s from a request to its answer
     message_time_out: float = 10.0  # s from the first to the last frame of a message, and for an answer to be taken
     open_time_out: float = 5.0  # s for the opening handshake
@@ -53,8 +56,8 @@ class ServerConfig:
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:
             raise ValueError(f"port: {self.port} is outside 0-65535")
-        for name in ("max_message_bytes", "max_clients", "queue_size", "request_time_out", "message_time_out",
-                     "open_time_out", "ping_period"):  # fmt: skip
+        for name in ("max_message_bytes", "max_clients", "queue_size", "max_request_rate", "request_time_out",
+                     "message_time_out", "open_time_out", "ping_period"):  # fmt: skip
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}: {getattr(self, name)} is not positive")
 
@@ -87,6 +90,7 @@ class PolicyServer:
         self._metadata = pack(make_metadata(policy))
         self._worker = InferenceWorker(self.config.queue_size)
         self._clients: set[asyncio.Task[None] | None] = set()  # that serve one client each
+        self._wrong_tokens = RateLimit(WRONG_TOKENS_PER_S, WRONG_TOKENS_PER_S)
         self._episode_of = ""  # the client; only in the worker
         self._server: Server | None = None
 
@@ -145,12 +149,13 @@ class PolicyServer:
         except asyncio.TimeoutError:
             _log.warning("clients did not disconnect")
 
-    def _admit(self, connection: ServerConnection, request: HttpRequest) -> Response | None:
+    async def _admit(self, connection: ServerConnection, request: HttpRequest) -> Response | None:
         """Answer what is no request for a connection, and refuse who may not have one."""
         if request.path.partition("?")[0] == HEALTH_PATH:
             return connection.respond(http.HTTPStatus.OK, "OK\n")
         if self._token is not None and not is_authorised(request.headers.get_all("Authorization"), self._token):
             _log.warning("%s: refused: wrong or no token", _name(connection))
+            await asyncio.sleep(self._wrong_tokens.take(time.monotonic()))
             response = connection.respond(
                 http.HTTPStatus.UNAUTHORIZED, f"expected the header Authorization: {SCHEME} with the server's token\n"
             )
@@ -169,10 +174,13 @@ class PolicyServer:
         self._clients.add(task)
         _log.info("%s: connected", _name(connection))
         last_error = ""
+        pace = RateLimit(self.config.max_request_rate, max(self.config.max_request_rate, 1.0))
         try:
             await self._send(connection, self._metadata)
             while True:
-                answer = await self._answer(connection, await self._receive(connection))
+                message = await self._receive(connection)
+                await asyncio.sleep(pace.take(time.monotonic()))
+                answer = await self._answer(connection, message)
                 await self._send(connection, answer)
                 error = answer if isinstance(answer, str) else ""
                 if error and error != last_error:

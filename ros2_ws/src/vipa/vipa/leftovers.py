@@ -36,6 +36,12 @@ def mark(domain: str) -> str:
     return f"{os.getpid()}:{start_time(os.getpid())}:{domain}"
 
 
+def own_bringup() -> tuple[int, str]:
+    """Process and ROS domain of the bring-up that started this process; this process itself where none did."""
+    parts = os.environ.get(MARK, "").split(":", 2)
+    return (int(parts[0]), parts[2]) if len(parts) == 3 else (os.getpid(), os.environ.get("ROS_DOMAIN_ID") or "0")
+
+
 def start_time(pid: int) -> str | None:
     """Start of a process in clock ticks since boot (proc(5), field 22 of /proc/PID/stat); None where it is gone."""
     try:
@@ -48,12 +54,14 @@ def start_time(pid: int) -> str | None:
 
 def graph_processes() -> list[GraphProcess]:
     """All processes of this user that carry the mark, without this process and those it descends from."""
-    own = _ancestors(os.getpid())
+    own, namespace = _ancestors(os.getpid()), os.readlink("/proc/self/ns/pid")
     found: list[GraphProcess] = []
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit() or int(entry.name) in own:
             continue
         try:
+            if os.readlink(entry / "ns" / "pid") != namespace:
+                continue  # in a container: what its mark calls a process is another one here
             environment = (entry / "environ").read_bytes().split(b"\0")
         except (PermissionError, FileNotFoundError, ProcessLookupError):
             continue

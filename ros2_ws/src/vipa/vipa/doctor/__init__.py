@@ -1,6 +1,6 @@
 """Examines an installation, the machine and the devices of a laboratory: each finding with its cure."""
 
-from vipa.doctor import devices, machine, software
+from vipa.doctor import devices, machine, software, workstation
 from vipa.doctor.check import Check, failed
 from vipa.errors import ConfigurationError
 from vipa.lab import load_lab
@@ -13,4 +13,5 @@ def examine(lab_name: str) -> list[Check]:
         lab = load_lab(lab_name)
     except ConfigurationError as error:
         return [*checks, failed("laboratory", str(error), "correct the YAML file, or choose another one with --lab")]
-    return [*checks, *machine.examine(needs_real_time=not lab.simulated), *devices.examine(lab, lab_name)]
+    checks += machine.examine(needs_real_time=not lab.simulated)
+    return [*checks, *devices.examine(lab, lab_name), *workstation.examine(lab.workstation)]

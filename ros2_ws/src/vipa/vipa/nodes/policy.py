@@ -17,9 +17,10 @@ from vipa.errors import ConfigurationError, VipaError
 from vipa.nodes.base import FRAMES, LATCHED, LATEST, RELIABLE, ManagedNode, run_node
 from vipa.nodes.messages import from_image, from_plan_message, to_chunk_message, to_ns
 from vipa.observing import Frame, make_observation
+from vipa.patience import Patience
 from vipa.policy_options import read_policy_options
 from vipa.scheduling import CHAIN_PRIORITY, ordinary_scheduling
-from vipa_inference.policy import HOLD_INSTRUCTION, ChunkSources, Observation, Policy, PolicyError
+from vipa_inference.policy import HOLD_INSTRUCTION, ChunkSources, Observation, Policy, PolicyError, UnreachableError
 from vipa_inference.real_time_chunking import PlanTracker
 from vipa_inference.registry import make_policy
 
@@ -52,6 +53,7 @@ class PolicyNode(ManagedNode):
         self._since_reset = 0  # inferences
         self._last_inference_ns = 0
         self._waiting = False
+        self._patience = Patience(self.lab.supervisor.policy_time_out)  # with a policy server
         self._images: dict[str, Any] = {}
         self._infos: dict[str, Any] = {}
         self._newest: dict[str, Any] = {}
@@ -110,6 +112,10 @@ class PolicyNode(ManagedNode):
             observed = self._observe()
             if observed is not None:
                 self._infer(*observed, received_ns)
+        except UnreachableError as error:
+            self._last_inference_ns = self.clock.now_ns()
+            is_lost = self._patience.failed(time.monotonic())  # a single missing answer costs a chunk and no more
+            self.report(Heartbeat.ERROR if is_lost else Heartbeat.WARN, f"policy: {error}")
         except (VipaError, PolicyError) as error:
             self._last_inference_ns = self.clock.now_ns()
             self.report(Heartbeat.WARN, f"policy: {error}")
@@ -132,6 +138,9 @@ class PolicyNode(ManagedNode):
 
     def _reset(self) -> None:
         self._since_reset = 0
+        if self._patience.is_tried:  # whether the server answers shows with the next inference
+            self._patience.renew()
+            self.report(Heartbeat.OK, "")
         if self._policy is not None:
             self._policy.reset()
 
@@ -205,6 +214,7 @@ class PolicyNode(ManagedNode):
         )
         self._chunks.publish(to_chunk_message(chunk, self.clock.now_ns(), self.lab.base_frame))
         self._tracker.inferred(self._chunk_id, start_ns)
+        self._patience.renew()
         self.report(Heartbeat.OK, "")
 
     def _take_plans(self, tracker: PlanTracker) -> None:
