@@ -21,11 +21,11 @@ INSTRUCTION = "reach the goal"
 class Geometry:
     """What robosuite's simulation says of base and cameras; as ``model`` and as ``data``."""
 
-    def __init__(self) -> None:
-        self.cam_fovy = [FIELD_OF_VIEW_DEG, FIELD_OF_VIEW_DEG]
+    def __init__(self, cameras: tuple[str, ...] = ("agentview", "robot0_eye_in_hand")) -> None:
+        self.cameras, self.cam_fovy = cameras, [FIELD_OF_VIEW_DEG] * len(cameras)
 
     def camera_name2id(self, name: str) -> int:
-        return ("agentview", "robot0_eye_in_hand").index(name)
+        return self.cameras.index(name)
 
     def get_body_xpos(self, name: str) -> np.ndarray:
         assert name == "robot0_base"
@@ -40,6 +40,17 @@ class Geometry:
 
     def get_camera_xmat(self, name: str) -> np.ndarray:
         return LOOKS
+
+
+def picture_of(position: np.ndarray) -> np.ndarray:
+    """Black, with one white pixel where a position in the world is; rows from the bottom, as OpenGL stores them."""
+    picture = np.zeros((SIZE, SIZE, 3), np.uint8)
+    right, up, backward = LOOKS.T @ (position - CAMERA)
+    focal = SIZE / 2.0 / math.tan(math.radians(FIELD_OF_VIEW_DEG) / 2.0)
+    column, row = (round(focal * shift / -backward + (SIZE - 1) / 2.0) for shift in (right, up))
+    if 0 <= row < SIZE and 0 <= column < SIZE:
+        picture[row, column] = 255
+    return picture
 
 
 class FabricatedLibero:
@@ -89,12 +100,7 @@ class FabricatedLibero:
         self.is_closed = True
 
     def observed(self) -> dict:
-        picture = np.zeros((SIZE, SIZE, 3), np.uint8)
-        right, up, backward = LOOKS.T @ (self.position - CAMERA)
-        focal = SIZE / 2.0 / math.tan(math.radians(FIELD_OF_VIEW_DEG) / 2.0)
-        column, row = (round(focal * shift / -backward + (SIZE - 1) / 2.0) for shift in (right, up))
-        if 0 <= row < SIZE and 0 <= column < SIZE:
-            picture[row, column] = 255  # rows from the bottom
+        picture = picture_of(self.position)
         return {
             "robot0_joint_pos": np.linspace(-0.3, 0.3, 7),
             "robot0_eef_pos": self.position,

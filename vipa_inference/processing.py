@@ -136,15 +136,7 @@ class Processor:
             )
         for i, view in enumerate(views):
             check_image(view, f"processing: camera {config.views[i % len(config.views)]}")
-        size = config.semantic.image_size
-        fitted = [_fit(view, size) for view in views]
-        semantic = _normalise(fitted, size, IMAGENET_MEAN, IMAGENET_STD)
-        if config.spatial is None:
-            return semantic, None
-        if config.spatial.image_size != size:
-            size = config.spatial.image_size
-            fitted = [_fit(view, size) for view in views]
-        return semantic, _normalise(fitted, size, SPATIAL_MEAN, SPATIAL_STD)
+        return image_pixels(config, views)
 
     def prompt(self, instruction: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Ids (L,) and attention mask (L,) of the prompt with an instruction, padded on the left.
@@ -159,7 +151,8 @@ class Processor:
         room = self.config.prompt_length - len(self._before_instruction) - len(self._after_instruction)
         if len(tokens) > room:
             raise PolicyError(
-                f"observation: the instruction takes {len(tokens)} tokens, at most {room} fit. Shorten it"
+                f"observation: the instruction takes {len(tokens)} tokens, at most {room} fit. Shorten it, "
+                "or train with a larger model.prompt.text_tokens"
             )
         if self.config.language.image_token_id in tokens:
             raise PolicyError("observation: the instruction holds the placeholder of an image. Rephrase it")
@@ -210,19 +203,37 @@ class Processor:
 
     def _template(self) -> tuple[list[int], list[int]]:
         """Ids before the instruction, images included, and after it."""
-        language, prompt = self.config.language, self.config.prompt
-        before, rest = prompt.template.split("{images}")
-        between, after = rest.split("{instruction}")
-        image = [language.image_begin_id, *[language.image_token_id] * self.config.semantic.tokens]
-        image.append(language.image_end_id)
-        ids = self._tokenizer.encode(before, special=True)
-        for i in range(self.config.images):
-            ids += [*(self._tokenizer.encode(prompt.separator, special=True) if i else []), *image]
-        ids += self._tokenizer.encode(between, special=True)
-        end = self._tokenizer.encode(after, special=True)
+        prompt = self.config.prompt
+        ids, end = template_ids(self.config, self._tokenizer, self.config.images)
         if len(ids) + len(end) >= self.config.prompt_length:
             raise PolicyError(f"prompt.text_tokens: {prompt.text_tokens} leaves no room for an instruction")
         return ids, end
+
+
+def image_pixels(config: VipaVlaConfig, images: Sequence[Image]) -> tuple[Pixels, Pixels | None]:
+    """Pixels (F, 3, S, S) and (F, 3, R, R) of any number of images, as ``Processor.images`` says."""
+    size = config.semantic.image_size
+    fitted = [_fit(image, size) for image in images]
+    semantic = _normalise(fitted, size, IMAGENET_MEAN, IMAGENET_STD)
+    if config.spatial is None:
+        return semantic, None
+    if config.spatial.image_size != size:
+        size = config.spatial.image_size
+        fitted = [_fit(image, size) for image in images]
+    return semantic, _normalise(fitted, size, SPATIAL_MEAN, SPATIAL_STD)
+
+
+def template_ids(config: VipaVlaConfig, tokenizer: Tokenizer, images: int) -> tuple[list[int], list[int]]:
+    """Ids of the prompt's template before the instruction, with the places of some images, and after it."""
+    language, prompt = config.language, config.prompt
+    before, rest = prompt.template.split("{images}")
+    between, after = rest.split("{instruction}")
+    image = [language.image_begin_id, *[language.image_token_id] * config.semantic.tokens, language.image_end_id]
+    ids = tokenizer.encode(before, special=True)
+    for i in range(images):
+        ids += [*(tokenizer.encode(prompt.separator, special=True) if i else []), *image]
+    ids += tokenizer.encode(between, special=True)
+    return ids, tokenizer.encode(after, special=True)
 
 
 def _fit(image: Image, size: int) -> Image:

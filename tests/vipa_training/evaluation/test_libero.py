@@ -17,11 +17,11 @@ from vipa_inference.serving.client import RemoteConfig, RemotePolicy
 from vipa_inference.success_rates import wilson_interval
 from vipa_training.evaluation.libero import __main__ as command
 from vipa_training.evaluation.libero.environment import LiberoTask
-from vipa_training.evaluation.libero.episode import resampled
-from vipa_training.evaluation.libero.errors import LiberoError
-from vipa_training.evaluation.libero.results import Results
-from vipa_training.evaluation.libero.runner import run_suite
 from vipa_training.evaluation.libero.settings import LiberoConfig
+from vipa_training.evaluation.robosuite.episode import resampled
+from vipa_training.evaluation.robosuite.errors import EvaluationError
+from vipa_training.evaluation.robosuite.results import Results
+from vipa_training.evaluation.robosuite.runner import run_tasks
 
 NEAR, FAR = np.array([0.0, 0.1, 1.0]), np.array([0.6, 0.4, 1.6])  # goals in the world
 STATES = np.array([[-0.2, 0.0, 1.2, *NEAR], [-0.1, -0.1, 1.1, *NEAR], [-0.2, 0.0, 1.2, *FAR]])
@@ -52,8 +52,8 @@ def served(policy):
 
 
 def evaluate(policy, path, config=CONFIG, tasks=None, report=lambda episode: None):
-    results = Results(path, config, policy.policy_hash, VERSIONS)
-    run_suite(config, NAMES, tasks or Tasks(config), policy, results, report)
+    results = Results(path, config.settings, policy.policy_hash, VERSIONS)
+    run_tasks(config, NAMES, tasks or Tasks(config), policy, results, report)
     return results
 
 
@@ -142,13 +142,13 @@ def test_an_interrupted_evaluation_goes_on(tmp_path):
     [
         (lambda path: evaluate(ReachingPolicy(GOAL + 0.1), path), "other policy_hash"),
         (lambda path: evaluate(ReachingPolicy(GOAL), path, dataclasses.replace(CONFIG, seed=8)), "other settings"),
-        (lambda path: path.write_text("[]") and evaluate(ReachingPolicy(GOAL), path), "no results of LIBERO"),
+        (lambda path: path.write_text("[]") and evaluate(ReachingPolicy(GOAL), path), "no results of an evaluation"),
     ],
 )
 def test_results_of_something_else_are_kept(change, complaint, tmp_path):
     path, config = tmp_path / "results.json", dataclasses.replace(CONFIG, trials=1, tasks=(0,))
     evaluate(ReachingPolicy(GOAL), path, config)
-    with pytest.raises(LiberoError, match=complaint):
+    with pytest.raises(EvaluationError, match=complaint):
         change(path)
 
 
@@ -182,7 +182,7 @@ def test_settings_that_make_no_sense(options, complaint):
 
 @pytest.mark.parametrize("change", [{"trials": 4}, {"tasks": (2,)}])
 def test_what_the_suite_does_not_have(change, tmp_path):
-    with pytest.raises(LiberoError, match=r"initial states|no task 2, only 0 to 1"):
+    with pytest.raises(EvaluationError, match=r"initial states|no task 2, only 0 to 1"):
         evaluate(ReachingPolicy(GOAL), tmp_path / "results.json", dataclasses.replace(CONFIG, **change))
 
 
@@ -202,7 +202,7 @@ def test_chunks_at_the_rate_of_libero(period, steps, expected):
 def test_the_side_of_libero_loads_nothing_heavy():
     code = (
         "import sys, vipa_training.evaluation.libero.__main__\n"
-        "heavy = {'torch', 'transformers', 'cv2', 'pyarrow', 'av', 'rclpy', 'vipa', 'mujoco', 'libero'}\n"
+        "heavy = {'torch', 'transformers', 'pyarrow', 'av', 'rclpy', 'vipa', 'mujoco', 'libero'}\n"
         "sys.exit(', '.join(sorted(heavy & sys.modules.keys())) or 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
@@ -212,7 +212,7 @@ def test_the_side_of_libero_loads_nothing_heavy():
 class FabricatedSuite(Tasks):
     """In the place of the genuine one."""
 
-    names, versions = NAMES, VERSIONS
+    names, versions, groups = NAMES, VERSIONS, {}
     make_task = Tasks.__call__
 
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vipa_inference.rotations import matrix_from_rotation_vector
-from vipa_training.evaluation.libero.actions import action_to_reach, hand_of_fingers, target_of_action
+from vipa_training.evaluation.robosuite.actions import action_to_reach, hand_of_fingers, target_of_action
 
 
 def numbers(count, bound):

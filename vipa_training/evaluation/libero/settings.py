@@ -1,9 +1,12 @@
 """What is evaluated, and how."""
 
+import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from vipa_training.evaluation.libero.observations import SOURCES
-
+SOURCES = ("agentview", "robot0_eye_in_hand")
+"""LIBERO's cameras: in front of the robot, and at its wrist."""
 MAX_STEPS = {
     "libero_spatial": 220,
     "libero_object": 280,
@@ -28,6 +31,7 @@ class LiberoConfig:
     execute_steps: int = 8  # of a chunk, at most, before the next one is asked for
     cameras: tuple[str, ...] = ("agentview", "wrist")  # what the policy calls LIBERO's two; one: a single view
     image_size: int = 256  # px, square
+    rotate_pictures: bool = False  # by 180 degrees, as OpenVLA and openpi do, which mirrors them
 
     def __post_init__(self) -> None:
         if self.suite not in MAX_STEPS:
@@ -42,6 +46,16 @@ class LiberoConfig:
             raise ValueError(f"cameras: {', '.join(self.cameras) or 'none'}; expected one or two different names")
         if any(task < 0 for task in self.tasks) or len(set(self.tasks)) < len(self.tasks):
             raise ValueError(f"tasks: {self.tasks}; expected numbers from 0, each once")
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """Of the tasks; none: all."""
+        return self.tasks
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """What the results hold of it."""
+        return {**dataclasses.asdict(self), "max_steps": self.step_limit}
 
     @property
     def step_limit(self) -> int:

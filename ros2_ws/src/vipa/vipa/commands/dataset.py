@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from vipa.commands import Subparsers, add_command
@@ -44,13 +45,7 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     view.add_argument("--out", type=Path, metavar="FILE", help="the page (default: beside the dataset)")
     view.set_defaults(action=_run_view)
 
-    summary = "Write an episode as a recording with the recorder's topics"
-    importer = add_command(actions, "import", summary, "vipa dataset import data/wipe 7 --recordings recordings")
-    importer.add_argument("dataset", type=Path, help="the dataset's folder")
-    importer.add_argument("episode", type=int, help="its number")
-    importer.add_argument("--recordings", type=Path, metavar="FOLDER", help="of recordings (default: recordings/)")
-    importer.add_argument("--lab", default="simulated", help="whose kinematics and calibration (default: simulated)")
-    importer.set_defaults(action=_run_import)
+    _add_import(actions)
     return parser
 
 
@@ -87,6 +82,32 @@ def _add_export(actions: Subparsers) -> None:
     export.add_argument("--lab", help="instead of those that are attached to the recordings")
     export.add_argument("--trials", type=Path, metavar="LOG", help="of vipa trial: tells seeds, variants, outcomes")
     export.set_defaults(action=_run_export)
+
+
+def _add_import(actions: Subparsers) -> None:
+    summary = "Write an episode as a recording with the recorder's topics, or demonstrations of elsewhere as a dataset"
+    example = (
+        "vipa dataset import data/wipe 7 --recordings recordings\n"
+        "  vipa dataset import --format libero downloads/libero_spatial --out data/libero_spatial"
+    )
+    importer = add_command(actions, "import", summary, example)
+    importer.add_argument("source", type=Path, help="the dataset's folder, or the folder of HDF5 files, or one file")
+    importer.add_argument("episode", type=int, nargs="?", help="its number, of a dataset")
+    shown = "what the source is: a dataset, or LIBERO's or RoboCasa's published files (default: dataset)"
+    importer.add_argument("--format", choices=("dataset", "libero", "robocasa"), default="dataset", help=shown)
+    importer.add_argument("--recordings", type=Path, metavar="FOLDER", help="of recordings (default: recordings/)")
+    importer.add_argument("--lab", default="simulated", help="whose kinematics and calibration (default: simulated)")
+    shown = "of the dataset, new or begun; for libero and robocasa"
+    importer.add_argument("--out", type=Path, metavar="FOLDER", help=shown)
+    shown = (
+        "names in the dataset (default: agentview,wrist of libero, left,right,wrist of robocasa); fewer: fewer views"
+    )
+    importer.add_argument("--cameras", default="", metavar="A,B", help=shown)
+    shown = "keep rows whose action does nothing; OpenVLA and openpi leave them out, too"
+    importer.add_argument("--keep-no-ops", action="store_true", help=shown)
+    shown = "by 180 degrees as OpenVLA and openpi do, which mirrors them (default: turn them upright); for libero"
+    importer.add_argument("--rotate-pictures", action="store_true", help=shown)
+    importer.set_defaults(action=_run_import)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -203,16 +224,48 @@ def _run_view(options: argparse.Namespace) -> int:
 
 
 def _run_import(options: argparse.Namespace) -> int:
+    if options.format != "dataset":
+        return _import_demonstrations(options)
     from vipa.recording.dataset_import import import_episode
     from vipa_training.data.reader import Dataset
 
+    if options.episode is None:
+        raise ConfigurationError("dataset import: name an episode: vipa dataset import data/wipe 7")
     folder = options.recordings or repository_folder() / "recordings"
-    with Dataset(options.dataset) as dataset:
+    with Dataset(options.source) as dataset:
         episode = import_episode(dataset, options.episode, folder, options.lab)
     _say(options)(f"{folder / episode.name}: {episode.messages} messages, {sum(episode.frames.values())} frames")
     figures = {"messages": float(episode.messages), "duration_s": episode.duration}
     details = {"recording": str(folder / episode.name), "frames": episode.frames}
     return _finish(Result("dataset import", episode.ended == "stopped", figures, details=details), options)
+
+
+def _import_demonstrations(options: argparse.Namespace) -> int:
+    from vipa_training.evaluation.libero import demonstrations as libero
+    from vipa_training.evaluation.robocasa import demonstrations as robocasa
+    from vipa_training.evaluation.robosuite.demonstrations import import_demonstrations
+
+    if options.out is None:
+        raise ConfigurationError(f"dataset import: --format {options.format}: say --out FOLDER, of the dataset")
+    known = libero.CAMERAS if options.format == "libero" else robocasa.CAMERAS
+    cameras = tuple(filter(None, options.cameras.split(","))) or known
+    if len(cameras) > len(known) or len(set(cameras)) < len(cameras):
+        raise ConfigurationError(f"dataset import: --cameras {options.cameras}: at most {len(known)}, each once")
+    if options.format == "libero":
+        read = partial(libero.read_demonstration, cameras=cameras, rotate_pictures=options.rotate_pictures)
+    elif options.rotate_pictures:
+        raise ConfigurationError("dataset import: --rotate-pictures: RoboCasa's are upright in its files")
+    else:
+        read = partial(robocasa.read_demonstration, cameras=cameras)
+    say = _say(options)
+    done = import_demonstrations(options.source, options.out, read, options.keep_no_ops, say)
+    for name, reason in done.refused.items():
+        say(f"{name}: left out: {reason}")
+    say(f"{done.episodes} imported, {done.known} were there already, {len(done.refused)} left out")
+    figures = {"imported": float(done.episodes), "known": float(done.known), "refused": float(len(done.refused))}
+    figures |= {"rows": float(done.rows), "no_ops": float(done.no_ops)}
+    details = {"dataset": str(options.out), "refused": done.refused}
+    return _finish(Result("dataset import", bool(done.episodes or done.known), figures, details=details), options)
 
 
 def _say(options: argparse.Namespace) -> Callable[[str], None]:

@@ -2,12 +2,41 @@
 
 import time
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
-from vipa_inference.policy import ActionChunk, CommittedPlan, Policy
+from vipa_inference.policy import ActionChunk, CommittedPlan, Observation, Policy
 from vipa_inference.real_time_chunking import interpolate
-from vipa_training.evaluation.libero.environment import STEP_NS, LiberoTask
+from vipa_training.evaluation.robosuite.geometry import STEP_NS
+
+Array = NDArray[np.float64]
+
+
+class Task(Protocol):
+    """A task and its simulator, as a policy sees and moves it."""
+
+    name: str
+    step_limit: int  # of 50 ms, of a trial
+    clipped_steps: int  # of this trial, whose target was further away than one step leads
+
+    def begin(self, trial: int) -> None:
+        """Begin a trial."""
+        ...
+
+    @property
+    def observation(self) -> Observation:
+        """What the policy sees now."""
+        ...
+
+    def step(self, target: Array, hand: Array) -> bool:
+        """Go towards a target (4, 4), base frame, m, with the hand (6,) for 50 ms; whether the task is done then."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the simulator."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -26,15 +55,14 @@ class Episode:
     policy: str
 
 
-def run_episode(task: LiberoTask, number: int, trial: int, policy: Policy, max_steps: int, execute: int) -> Episode:
-    """Do a trial of a task.
+def run_episode(task: Task, number: int, trial: int, policy: Policy, execute: int) -> Episode:
+    """Do a trial of a task; it has failed when its steps are used up.
 
     Args:
         task: it.
-        number: of the task in its suite.
-        trial: number of the initial state.
+        number: of the task.
+        trial: its number, from 0.
         policy: that does it.
-        max_steps: of 50 ms; then it has failed.
         execute: at most so many steps of a chunk are executed.
 
     Raises:
@@ -44,11 +72,11 @@ def run_episode(task: LiberoTask, number: int, trial: int, policy: Policy, max_s
     task.begin(trial)
     policy.reset()
     steps, chunks, waited, name, success = 0, 0, 0.0, policy.name, False
-    while steps < max_steps and not success:
+    while steps < task.step_limit and not success:
         asked = time.perf_counter()
         chunk = policy.infer(task.observation)
         waited, chunks, name = waited + time.perf_counter() - asked, chunks + 1, chunk.policy
-        plan = resampled(chunk, min(execute, max_steps - steps))
+        plan = resampled(chunk, min(execute, task.step_limit - steps))
         for target, hand in zip(plan.poses, plan.hand, strict=True):
             steps += 1
             if success := task.step(target, hand):
@@ -58,7 +86,7 @@ def run_episode(task: LiberoTask, number: int, trial: int, policy: Policy, max_s
 
 
 def resampled(chunk: ActionChunk, steps: int) -> CommittedPlan:
-    """The chunk's targets at LIBERO's 20 Hz, at most so many, at least one, and none after the chunk's end."""
+    """The chunk's targets at 20 Hz, at most so many, at least one, and none after the chunk's end."""
     count = max(1, min(steps, round(chunk.horizon * chunk.step_period * 1e9) // STEP_NS))
     rows = np.arange(chunk.horizon + 1) * chunk.step_period * 1e9
     plan = CommittedPlan(  # it begins where the end effector is

@@ -1,8 +1,9 @@
-"""Targets of the policy as actions of LIBERO, and back.
+"""Targets of the policy as actions of robosuite's arm, and back.
 
-LIBERO's action (7,) is a step of the end effector and a command to the gripper, each from -1 to 1: 1 is 0.05 m along an
-axis of the world, or 0.5 rad about it, from where the end effector is now; the gripper opens at -1 and closes at 1. Our
-target is a pose; the six fingers of our hand stand for the gripper, all alike, 1 open.
+The action (7,) of robosuite's operational-space controller is a step of the end effector and a command to the gripper,
+each from -1 to 1: 1 is 0.05 m along an axis of the controller's frame (LIBERO: the world; RoboCasa: the robot's base),
+or 0.5 rad about it, from where the end effector is now; the gripper opens at -1 and closes at 1. Our target is a pose;
+the six fingers of our hand stand for the gripper, all alike, 1 open.
 """
 
 import numpy as np
@@ -26,9 +27,9 @@ def action_to_reach(target: Array, hand: ArrayLike, pose: Array) -> Array:
     """The action (7,) that leads from a pose to a target; beyond -1 to 1 where that is further than one step.
 
     Args:
-        target: (4, 4) of the end effector in the world, m.
+        target: (4, 4) of the end effector in a frame with the axes of the controller's, m.
         hand: (6,) 0 closed - 1 open.
-        pose: (4, 4) where the end effector is now, in the same frames.
+        pose: (4, 4) where the end effector is now, in the same frame.
     """
     turn = rotation_vector_from_matrix(target[:3, :3] @ pose[:3, :3].T)
     step = np.concatenate([target[:3, 3] - pose[:3, 3], turn]) / SCALE
@@ -36,11 +37,11 @@ def action_to_reach(target: Array, hand: ArrayLike, pose: Array) -> Array:
 
 
 def target_of_action(action: ArrayLike, pose: Array) -> tuple[Array, Array]:
-    """The target (4, 4) and the hand (6,) that an action means: what a policy learns from LIBERO's demonstrations.
+    """The target (4, 4) and the hand (6,) that an action means: what a policy learns from demonstrations.
 
     Args:
-        action: (7,) of LIBERO.
-        pose: (4, 4) of the end effector in the world at the time of the action, m.
+        action: (7,).
+        pose: (4, 4) of the end effector at the time of the action, as in ``action_to_reach``, m.
     """
     values = np.asarray(action, dtype=np.float64)
     step = values[:6] * SCALE
@@ -51,6 +52,7 @@ def target_of_action(action: ArrayLike, pose: Array) -> tuple[Array, Array]:
 
 
 def hand_of_fingers(positions: ArrayLike) -> Array:
-    """The hand (6,), 0 closed - 1 open, of the positions (2,) of the gripper's fingers, m."""
-    left, right = np.asarray(positions, dtype=np.float64)
-    return np.full(HAND_DIMENSION, float(np.clip((left - right) / MAX_OPENING_M, 0.0, 1.0)))
+    """The hand (..., 6), 0 closed - 1 open, of the positions (..., 2) of the gripper's fingers, m."""
+    fingers = np.asarray(positions, dtype=np.float64)
+    opening = np.clip((fingers[..., 0] - fingers[..., 1]) / MAX_OPENING_M, 0.0, 1.0)
+    return np.repeat(opening[..., None], HAND_DIMENSION, axis=-1)

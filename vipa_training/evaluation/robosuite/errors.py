@@ -1,5 +1,5 @@
-"""What goes wrong with an evaluation in LIBERO."""
+"""What goes wrong with an evaluation in simulation."""
 
 
-class LiberoError(Exception):
+class EvaluationError(Exception):
     """An evaluation that cannot begin or go on; the message says what is wrong, where, and what to do."""
