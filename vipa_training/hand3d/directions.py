@@ -15,6 +15,7 @@ Axes = tuple[int | None, int | None, int | None]
 GAMMA = 0.3  # the paper names no figure; an axis within 17 degrees of being across the displacement goes unnamed
 HALF_STEP = 0.005  # m, by which the distance of a text may be off: two decimals are written
 _WORDS = (("left", "right"), ("up", "down"), ("backward", "forward"))
+DIRECTIONS = tuple(word for pair in _WORDS for word in pair)
 _SYNONYMS = (
     (r"right(?:ward|wards)?", r"left(?:ward|wards)?"),
     (r"down(?:ward|wards)?|below|lower|beneath|under(?:neath)?", r"up(?:ward|wards)?|above|higher"),

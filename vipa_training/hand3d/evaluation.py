@@ -73,10 +73,11 @@ def evaluate(
     errors = np.array([distance_error(statement, vector) for statement, vector in pairs])
     scores = np.array([float(direction_score(statement, vector, gamma)) for statement, vector in pairs])
     silent = sum(statement.distance is None for statement in said)
-    return Evaluation(len(said), silent, _interval(errors, videos, seed), _interval(scores, videos, seed))
+    return Evaluation(len(said), silent, mean_interval(errors, videos, seed), mean_interval(scores, videos, seed))
 
 
-def _interval(values: Array, videos: Sequence[str], seed: int, draws: int = 2000) -> Interval:
+def mean_interval(values: Array, videos: Sequence[str], seed: int = 0, draws: int = 2000) -> Interval:
+    """The mean of values (N,) with the interval of drawing whole videos anew."""
     _, group = np.unique(np.asarray(videos), return_inverse=True)
     sums, counts = np.bincount(group, values), np.bincount(group)
     chosen = np.random.default_rng(seed).integers(0, len(sums), (draws, len(sums)))

@@ -83,3 +83,29 @@ class VideoFile:
                 return video.frame(self.numbers[number])
         except DatasetError as error:
             raise Rejection(str(error)) from None
+
+
+class KeptFrames:
+    """Pictures of others that are decoded once only.
+
+    Args:
+        frames: the others.
+    """
+
+    def __init__(self, frames: Frames) -> None:
+        self._frames = frames
+        self._kept: dict[int, Image] = {}
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self._frames)
+
+    def picture(self, number: int) -> Image:
+        """One picture (height, width, 3) RGB.
+
+        Raises:
+            Rejection: it is missing or broken.
+        """
+        if number not in self._kept:
+            self._kept[number] = self._frames.picture(number)
+        return self._kept[number]

@@ -49,6 +49,7 @@ def observe(
     numbers: Sequence[int],
     pointmaps: Mapping[int, Array] | None = None,
     config: ObservationConfig | None = None,
+    is_metric: bool = False,
 ) -> tuple[list[Observation], Scale | None]:
     """Observations of some frames; those in which no hand is in view are left out.
 
@@ -60,9 +61,10 @@ def observe(
         numbers: of the frames.
         pointmaps: (h, w, 3) by frame, in any unit.
         config: what counts.
+        is_metric: the pointmaps are in metres, as those of a simulation, and need no scale.
 
     Returns:
-        The observations, and the scale of the pointmaps if there are any.
+        The observations, and the scale of the pointmaps where it had to be found.
 
     Raises:
         Rejection: no hand is ever in view, or the pointmaps have no scale.
@@ -72,10 +74,13 @@ def observe(
     chosen = [number for number in numbers if hands[number]]
     if not chosen:
         raise Rejection("no hand is in view")
-    scale = _scale(clip, hands, {n: maps[n] for n in chosen if n in maps}, settings.scale) if maps else None
+    scale = None
+    if maps and not is_metric:
+        scale = _scale(clip, hands, {n: maps[n] for n in chosen if n in maps}, settings.scale)
+    unit = 1.0 if scale is None else scale.value
     found: list[Observation] = []
     for number in chosen:
-        metric = maps[number] * scale.value if scale is not None and number in maps else None
+        metric = maps[number] * unit if number in maps else None
         objects = _objects(clip, number, metric, settings.objects)
         found.append(
             Observation(number, float(clip.times[number]), hands[number], objects, clip.camera.extrinsics[number])

@@ -5,6 +5,7 @@ Answers say "it" for the object: its name may hold a word such as "left".
 
 import re
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -29,13 +30,15 @@ class Question:
 
 
 class Writer(Protocol):
-    """Puts a fact into words."""
+    """Puts facts into words."""
 
-    def write(self, measurement: Measurement) -> Question:
-        """A question that the measurement answers.
+    name: str
+
+    def write(self, measurements: Sequence[Measurement]) -> list[Question]:
+        """For each fact of a clip a question that it answers.
 
         Raises:
-            Rejection: none could be written.
+            Rejection: they could not be written.
         """
         ...
 
@@ -48,10 +51,16 @@ class TemplateWriter:
         seed: chooses other phrasings.
     """
 
+    name = "templates"
+
     def __init__(self, config: VisualConfig | None = None, seed: int = 0) -> None:
         self.config, self.seed = config or VisualConfig(), seed
 
-    def write(self, measurement: Measurement) -> Question:
+    def write(self, measurements: Sequence[Measurement]) -> list[Question]:
+        """For each fact a question that it answers."""
+        return [self.question(measurement) for measurement in measurements]
+
+    def question(self, measurement: Measurement) -> Question:
         """A question that the measurement answers."""
         key = f"{self.seed} {measurement.frames} {measurement.side} {measurement.target} {measurement.vector.round(4)}"
         choice = zlib.crc32(key.encode())

@@ -3,10 +3,9 @@
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from vipa_training.hand3d.clip import Clip
-from vipa_training.hand3d.errors import Rejection
 from vipa_training.hand3d.observation import Observation
 from vipa_training.hand3d.templates import Question, Writer, is_true
 from vipa_training.hand3d.visual import Measurement, VisualConfig, measurements
@@ -61,16 +60,15 @@ def samples_of(
         observations: of it, at 1 frame a second.
         writer: puts facts into words; what it writes is checked.
         config: what is worth a question.
+
+    Raises:
+        Rejection: the writer could write nothing.
     """
     settings = config or VisualConfig()
     samples: list[VisualSample] = []
     reasons: list[str] = []
-    for fact in measurements(observations, clip.text, settings, seed=_number(str(clip)) % 2**32):
-        try:
-            text = writer.write(fact)
-        except Rejection as reason:
-            reasons.append(f"{fact.category}: {reason}")
-            continue
+    facts = list(measurements(observations, clip.text, settings, seed=_number(str(clip)) % 2**32))
+    for fact, text in zip(facts, writer.write(facts), strict=True):
         if is_true(text.answer, fact, settings):
             samples.append(VisualSample(clip.source, clip.video, clip.identifier, fact, text))
         else:
@@ -92,7 +90,24 @@ def without_doubles(samples: Iterable[VisualSample]) -> list[VisualSample]:
     return kept
 
 
-def divided(samples: Iterable[VisualSample], test: int, seed: int = 0) -> tuple[list[VisualSample], list[VisualSample]]:
+class OfVideo(Protocol):
+    """What is about a video."""
+
+    @property
+    def source(self) -> str:
+        """Of the video."""
+        ...
+
+    @property
+    def video(self) -> str:
+        """Its name."""
+        ...
+
+
+Sample = TypeVar("Sample", bound=OfVideo)
+
+
+def divided(samples: Iterable[Sample], test: int, seed: int = 0) -> tuple[list[Sample], list[Sample]]:
     """Training and test; no video is in both.
 
     Videos go to the test one after another, in an order that depends on their names and the seed only, until it has
@@ -106,11 +121,11 @@ def divided(samples: Iterable[VisualSample], test: int, seed: int = 0) -> tuple[
     Raises:
         ValueError: so many would leave no video for training.
     """
-    videos: dict[tuple[str, str], list[VisualSample]] = {}
+    videos: dict[tuple[str, str], list[Sample]] = {}
     for sample in samples:
         videos.setdefault((sample.source, sample.video), []).append(sample)
     order = sorted(videos, key=lambda name: _number(f"{seed} {name[0]} {name[1]}"))
-    chosen: list[VisualSample] = []
+    chosen: list[Sample] = []
     for place, name in enumerate(order):
         if len(chosen) >= test:
             return [sample for rest in order[place:] for sample in videos[rest]], chosen[:test]

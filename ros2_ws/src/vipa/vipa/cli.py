@@ -16,6 +16,7 @@ COMMANDS = (
     "teleop",
     "cell",
     "dataset",
+    "hand3d",
     "train",
     "export",
     "serve",
