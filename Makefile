@@ -2,14 +2,14 @@
 #
 #   make bringup [LAB=simulated] [POLICY=scripted] [TASK=reach] [SMOKE=60] [RECORD=1] [CONSOLE=no]
 #   make trial   [TASK=reach] [POLICY=scripted] [LAB=simulated] [N=1] [SEED=0]
-#   make test | lint | bench | doctor | setup | clean
+#   make test | lint | audit | bench | doctor | setup | clean
 
 SHELL := /bin/bash
 BIN := .venv/bin
 TASK ?= reach
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bringup trial test lint bench doctor clean
+.PHONY: help setup bringup trial test lint audit bench doctor clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile
@@ -28,13 +28,26 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 
-# What keeps time with a wall clock, or forks, runs alone; the rest shares the cores, a process for each.
-ALONE := end_to_end or protocol or ros or processes
+# Long computations run on one core at low priority, beside lint and the tests that mostly wait; what keeps time with a wall
+# clock has the other core for itself; the rest shares the cores, a process for each; the whole graph runs alone.
+LONG := long or processes
+TIMED := protocol or ros
+PYTEST := source $(BIN)/activate && source ros2_ws/install/setup.bash && exec python -m pytest
+LONG_LOG := logs/long_tests.log
 
-test: lint
-	@source $(BIN)/activate && source ros2_ws/install/setup.bash && \
-	OMP_NUM_THREADS=1 python -m pytest -m "not ($(ALONE))" -n auto --dist loadfile --no-loadscope-reorder --max-worker-restart=0; shared=$$?; \
-	python -m pytest -m "$(ALONE)" && exit $$shared
+test: setup
+	@mkdir -p logs; export OMP_NUM_THREADS=1; status=0; \
+	nice -n 5 bash -c '$(PYTEST) -m "($(LONG)) and not end_to_end" --timeout 1800' >$(LONG_LOG) 2>&1 & long=$$!; \
+	trap "kill $$long 2>/dev/null" EXIT; \
+	$(MAKE) --no-print-directory lint || exit; \
+	($(PYTEST) -m "($(TIMED)) and not ($(LONG) or end_to_end)") || status=1; \
+	($(PYTEST) -m "not ($(LONG) or $(TIMED) or end_to_end)" -n auto --dist loadfile --max-worker-restart=0) || status=1; \
+	wait $$long || status=1; cat $(LONG_LOG); \
+	unset OMP_NUM_THREADS; ($(PYTEST) tests/end_to_end) || status=1; \
+	exit $$status
+
+audit: setup
+	@.ci/audit
 
 bench: setup
 	@$(BIN)/vipa bench loop --json -

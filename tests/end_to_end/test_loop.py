@@ -49,25 +49,7 @@ def test_a_killed_laboratory_ends_the_graph_and_the_next_start_is_clean(cell: Ce
     assert status == 0, output
 
 
-def test_a_stop_holds_the_arm_and_its_hand(cell: Cell) -> None:
-    process = cell.start("bringup")
-    cell.wait_for_log("supervisor", "cell READY")
-    laboratory = cell.laboratory()
-    wait_for_motion(laboratory)
-    laboratory.request("user_stop")
-    cell.wait_for_log("supervisor", "USER_STOP")
-    time.sleep(0.5)
-    stopped = np.array(laboratory.request("status")["joint_positions"])
-    time.sleep(2.0)
-    assert np.abs(np.array(laboratory.request("status")["joint_positions"]) - stopped).max() < 2e-3
-    laboratory.request("release_user_stop")
-    time.sleep(2.0)
-    moved = np.abs(np.array(laboratory.request("status")["joint_positions"]) - stopped).max()
-    assert moved < 2e-3, "released, but the operator has not recovered the arm: it must not move by itself"
-    stop(process)
-
-
-def test_the_operators_stop_waits_for_resume(cell: Cell) -> None:
+def test_stops_hold_arm_and_hand_until_the_operator_allows_motion(cell: Cell) -> None:
     process = cell.start("bringup")
     cell.wait_for_log("supervisor", "cell READY")
     laboratory = cell.laboratory()
@@ -80,15 +62,25 @@ def test_the_operators_stop_waits_for_resume(cell: Cell) -> None:
     wait_for_motion(laboratory)
     assert cell.ask("cell", "stop") == "stopped\n"
     time.sleep(1.0)
-    stopped = np.array(laboratory.request("status")["joint_positions"])
-    hand = np.array(laboratory.request("status")["hand_positions"])
-    time.sleep(2.0)
-    status = laboratory.request("status")
-    assert np.abs(np.array(status["joint_positions"]) - stopped).max() < 2e-3
-    assert np.abs(np.array(status["hand_positions"]) - hand).max() < 0.02
+    assert_at_rest(laboratory)
     assert cell.ask("cell", "reset") == "motion allowed\n"
     wait_for_motion(laboratory)
+
+    laboratory.request("user_stop")
+    cell.wait_for_log("supervisor", "USER_STOP")
+    time.sleep(0.5)
+    assert_at_rest(laboratory)
+    laboratory.request("release_user_stop")
+    assert_at_rest(laboratory)  # the operator has not recovered the arm: it must not move by itself
     stop(process)
+
+
+def assert_at_rest(laboratory: LaboratoryClient, seconds: float = 2.0) -> None:
+    before = laboratory.request("status")
+    time.sleep(seconds)
+    after = laboratory.request("status")
+    for name, tolerance in (("joint_positions", 2e-3), ("hand_positions", 0.02)):
+        assert np.abs(np.array(after[name]) - np.array(before[name])).max() < tolerance, f"{name} move"
 
 
 def wait_for_motion(laboratory: LaboratoryClient) -> None:

@@ -13,6 +13,7 @@ from vipa_inference.runtime.base import RuntimeUnavailableError
 
 
 class TestPolicyBenchmark:
+    @pytest.mark.long
     def test_measures_every_runtime_beside_eager_torch(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(engines, "export_graphs", copy_micro_graphs)
         said: list[str] = []
