@@ -3,9 +3,9 @@
 from launch import LaunchDescription
 
 from vipa.graph import describe
-from vipa.ros_launch import GRAPH_ARGUMENTS, graph_arguments, launch_description
+from vipa.ros_launch import GRAPH_ARGUMENTS, graph_arguments, launch_description, static_transforms
 
 
 def generate_launch_description() -> LaunchDescription:
     """Called by ROS 2 launch."""
-    return launch_description(GRAPH_ARGUMENTS, lambda given: describe(graph_arguments(given)))
+    return launch_description(GRAPH_ARGUMENTS, lambda given: describe(graph_arguments(given)), static_transforms)

@@ -1,22 +1,30 @@
 """The description of the graph."""
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from vipa import graph
 from vipa.errors import ConfigurationError
 from vipa.graph import GraphArguments, NodeDescription, describe, monitor_node, trial_node
+from vipa.lab import CalibrationConfig
+from vipa.workstation import WorkstationConfig
 
 
 @pytest.fixture(autouse=True)
 def labs(monkeypatch: pytest.MonkeyPatch) -> None:
-    cameras = {"front": None, "side": None}
+    cameras, unchecked = {"front": None, "side": None}, CalibrationConfig()
+    checked = CalibrationConfig("warn", references={"front": Path("reference_front.yaml")})
+    real = {"simulated": False, "cameras": cameras, "calibration": unchecked, "workstation": None}
     known = {
-        "simulated": SimpleNamespace(simulated=True, cameras=cameras),
-        "real": SimpleNamespace(simulated=False, cameras=cameras),
-        "three": SimpleNamespace(simulated=False, cameras={**cameras, "wrist": None}),
+        "simulated": SimpleNamespace(**{**real, "simulated": True}),
+        "real": SimpleNamespace(**real),
+        "three": SimpleNamespace(**{**real, "cameras": {**cameras, "wrist": None}}),
+        "checked": SimpleNamespace(**{**real, "calibration": checked}),
+        "two_hosts": SimpleNamespace(**{**real, "workstation": WorkstationConfig("gpu", token_file="~/token")}),
     }
     monkeypatch.setattr(graph, "load_lab", known.__getitem__)
 
@@ -54,6 +62,11 @@ def test_every_node_knows_the_laboratory_and_its_clock(lab: str, asked: bool | N
     assert {(n.parameters["lab"], n.parameters["use_sim_time"]) for n in nodes} == {(lab, expected)}
 
 
+def test_a_check_of_drift_comes_between_the_cameras_and_the_arm() -> None:
+    supervisor = by_name(GraphArguments(lab="checked", policy="none"))["supervisor"]
+    assert supervisor.parameters["nodes"] == ["front", "side", "drift_check", "arm", "hand", "controller"]
+
+
 def test_the_supervisor_leads_exactly_the_managed_nodes_sensors_first() -> None:
     supervisor = by_name(GraphArguments(lab="three"))["supervisor"]
     assert supervisor.parameters["nodes"] == ["front", "side", "wrist", "arm", "hand", "policy", "controller"]
@@ -83,6 +96,18 @@ def test_the_policy_gets_its_options_as_json_wherever_they_come_from(tmp_path: P
     assert by_name(GraphArguments())["policy"].parameters["policy_options"] == ""
     with pytest.raises(ConfigurationError, match="policy_options: no valid JSON"):
         describe(GraphArguments(policy_options="{url"))
+
+
+def test_the_remote_policy_asks_the_laboratorys_workstation_unless_its_options_say_otherwise() -> None:
+    def options(**given: str) -> Any:
+        return json.loads(str(by_name(GraphArguments(lab="two_hosts", **given))["policy"].parameters["policy_options"]))
+
+    expected = {"url": "ws://gpu:8000", "token_file": "~/token", "jpeg_quality": 90}
+    assert options(policy="remote") == expected
+    given = options(policy="remote", policy_options='{"url": "ws://127.0.0.1:9", "time_out": 1.0}')
+    assert given == {**expected, "url": "ws://127.0.0.1:9", "time_out": 1.0}
+    assert by_name(GraphArguments(lab="two_hosts"))["policy"].parameters["policy_options"] == ""
+    assert by_name(GraphArguments(lab="real", policy="remote"))["policy"].parameters["policy_options"] == ""
 
 
 def test_managed_nodes_come_back_and_do_not_end_the_graph() -> None:

@@ -81,7 +81,10 @@ def launched(name: str, **given: str) -> list[dict[str, Any]]:
     ],
 )
 def test_the_launch_file_starts_the_described_graph(given: dict[str, str], arguments: GraphArguments) -> None:
-    assert launched("bringup", **given) == as_launched(describe(arguments))
+    found = launched("bringup", **given)
+    assert [node for node in found if node["package"] != "tf2_ros"] == as_launched(describe(arguments))
+    transforms = [node["name"] for node in found if node["package"] == "tf2_ros"]  # where that is installed
+    assert transforms in ([], ["front_extrinsics", "side_extrinsics"])
 
 
 def test_trials_are_the_graph_with_a_trial_node(tmp_path: Path) -> None:

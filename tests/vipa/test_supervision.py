@@ -59,6 +59,16 @@ def test_a_silent_node_is_a_fault_and_its_return_clears_it() -> None:
     assert supervision.verdict(1.3).state == CellState.READY
 
 
+def test_a_node_whose_process_ended_is_missing_at_once() -> None:
+    supervision = everything(ACTIVE, 0.0)
+    assert supervision.verdict(0.1).motion_allowed
+    supervision.ended("arm")
+    verdict = supervision.verdict(0.1)
+    assert (verdict.state, verdict.reason) == (CellState.FAULT, "arm: no heartbeat")
+    beat(supervision, "arm", ACTIVE, 0.2)
+    assert supervision.verdict(0.2).motion_allowed
+
+
 def test_a_nodes_error_is_the_reason() -> None:
     supervision = everything(ACTIVE, 0.0)
     beat(supervision, "arm", ACTIVE, 0.0, error="arm: REFLEX: cartesian_reflex")
@@ -91,6 +101,41 @@ def test_resume_says_what_is_missing() -> None:
     supervision.stop("operator")
     assert "no heartbeat" in supervision.resume(10.0)
     assert not supervision.verdict(10.0).motion_allowed
+
+
+def test_a_policy_that_is_lost_stops_the_cell_until_resume_also_when_it_comes_back() -> None:
+    supervision = Supervision(NODES, TIME_OUT, waits_for_operator=("policy",))
+    for node in NODES:
+        beat(supervision, node, UNCONFIGURED, 0.0)
+    beat(supervision, "policy", UNCONFIGURED, 0.0, error="policy: server cannot be reached")
+    assert supervision.verdict(0.0).state == CellState.FAULT
+    for node in NODES:
+        beat(supervision, node, ACTIVE, 0.1)
+    assert supervision.verdict(0.1).motion_allowed, "it was never ready: to come up late is no loss"
+    beat(supervision, "arm", ACTIVE, 0.2, error="arm: REFLEX")
+    beat(supervision, "arm", ACTIVE, 0.2)
+    assert supervision.verdict(0.2).motion_allowed, "the errors of other nodes clear by themselves"
+    beat(supervision, "policy", ACTIVE, 0.3, error="policy: server does not answer")
+    verdict = supervision.verdict(0.3)
+    assert (verdict.state, verdict.motion_allowed) == (CellState.STOPPED, False)
+    assert verdict.reason == "policy: server does not answer. Once that is mended: vipa cell reset"
+    assert "does not answer" in supervision.resume(0.3)
+    beat(supervision, "policy", ACTIVE, 0.35, error="policy: server does not answer")
+    for node in NODES:
+        beat(supervision, node, ACTIVE, 0.4)
+    assert supervision.verdict(0.4).state == CellState.STOPPED, "the server is back, nobody has said that it may go on"
+    assert supervision.resume(0.4) == ""
+    assert supervision.verdict(0.4).motion_allowed
+
+
+def test_the_reason_of_a_stop_is_kept_when_the_policy_is_lost_later() -> None:
+    supervision = Supervision(NODES, TIME_OUT, waits_for_operator=("policy",))
+    for node in NODES:
+        beat(supervision, node, ACTIVE, 0.0)
+    assert supervision.verdict(0.0).motion_allowed
+    supervision.stop("operator")
+    beat(supervision, "policy", ACTIVE, 0.1, error="policy: server does not answer")
+    assert supervision.verdict(0.1).reason == "operator"
 
 
 def test_unknown_nodes_are_ignored() -> None:

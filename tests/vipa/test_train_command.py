@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from fabricated_datasets import write_dataset
+from fabricated_hand3d import write_hand3d
 
 from tests.vipa_training.engine.training_process import MODEL, QUICK
 from vipa import cli
@@ -51,3 +52,39 @@ def test_a_training_gives_a_result_and_a_checkpoint(tmp_path: Path) -> None:
     assert json.loads((out / "config.json").read_text())["model"]["action"]["max_prefix"] == 1
     assert (out / "model.safetensors").exists()
     assert run(*arguments) == 0  # there is nothing left to do
+
+
+@pytest.mark.parametrize(
+    ("stage", "options", "message"),
+    [
+        ("stage0", ["--preset", "giant"], "preset giant: unknown"),
+        ("stage0", ["--recipe", "paper"], "recipe paper: unknown; known: small"),
+        ("stage0", [], "no complete Hand3D data set; build it with vipa hand3d build"),
+        ("stage1", ["--checkpoint", "nowhere"], "cannot be read"),
+    ],
+)
+def test_what_is_wrong_with_a_pretraining_is_told_in_one_line(
+    stage: str, options: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    places = ["--dataset", str(tmp_path / "nothing"), "--out", str(tmp_path / "out")]
+    assert cli.main(["train", stage, *options, *places]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith(f"vipa: train {stage}: ")
+    assert message in said
+    assert said.count("\n") == 1
+
+
+def test_the_stages_of_pretraining_follow_on_each_other(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    dataset, begin = write_hand3d(tmp_path / "data", videos=3, tested=1), tmp_path / "begin"
+    save_untrained_checkpoint(begin, MODEL)
+    for stage, learning in (("stage1", "fusion"), ("stage2", "language_model")):
+        out, report = tmp_path / stage, tmp_path / f"{stage}.json"
+        places = ["--checkpoint", str(begin), "--dataset", str(dataset), "--out", str(out), "--json", str(report)]
+        pairs = ("optimisation.steps=2", "engine.batch=2", "engine.workers=0")
+        assert cli.main(["train", stage, *places, *(f"--set={pair}" for pair in pairs)]) == 0
+        result = json.loads(report.read_text())
+        assert result["figures"]["steps"] == 2
+        assert result["details"]["parts"][learning]["learning"] > 0
+        assert result["details"]["recipe"] == "small"
+        begin = out
+    assert "loss" in capsys.readouterr().out

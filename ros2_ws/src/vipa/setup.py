@@ -6,7 +6,7 @@ from setuptools import find_packages, setup
 
 NODES = (
     *("arm", "camera", "hand", "policy", "controller", "supervisor", "trial", "monitor", "recorder", "console"),
-    *("teleop", "teleop_monitor", "replay"),
+    *("teleop", "teleop_monitor", "replay", "soak", "drift_check", "calibration_tour", "faults"),
 )
 
 setup(
@@ -18,7 +18,7 @@ setup(
         ("share/ament_index/resource_index/packages", ["resource/vipa"]),
         ("share/vipa", ["package.xml"]),
         ("share/vipa/launch", sorted(glob("launch/*.launch.py"))),
-        ("share/vipa/config", ["vipa/data/fastdds_shm.xml"]),
+        ("share/vipa/config", ["vipa/data/fastdds_shm.xml", "vipa/data/sros2_policy.xml"]),
     ],
     entry_points={"console_scripts": [f"{node} = vipa.nodes.{node}:main" for node in NODES]},
     zip_safe=False,

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from tests.vipa.control.test_controller import MS, NS, PERIOD, Bench
+from vipa.control.config import ControlConfig
 from vipa_inference.policy import CommittedPlan
 from vipa_inference.real_time_chunking import PlanTracker
 
@@ -38,7 +39,7 @@ def test_rows_begin_at_the_observation_of_the_newest_chunk_at_its_step_period() 
 
 def test_what_is_committed_is_what_the_arm_then_does() -> None:
     """No further chunk comes: the arm, read at the times of the rows, is where they say, to the end."""
-    bench = Bench()
+    bench = Bench(config=ControlConfig(observation_age_limit=1.0))
     bench.follow_circle(1.0)
     bench.accept(bench.chunk(bench.now_ns - 40 * MS))
     plan = committed(bench)

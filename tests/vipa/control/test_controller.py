@@ -38,9 +38,14 @@ def circle(time_ns: NDArray[np.int64]) -> Array:
 class Bench:
     """A controller with a perfect arm on the clock of a test."""
 
-    def __init__(self, gate: GateConfig | None = None, schedule: ScheduleConfig | None = None) -> None:
+    def __init__(
+        self,
+        gate: GateConfig | None = None,
+        schedule: ScheduleConfig | None = None,
+        config: ControlConfig | None = None,
+    ) -> None:
         self.kinematics = Kinematics()
-        self.config = ControlConfig()
+        self.config = config or ControlConfig()
         scheduler = ChunkScheduler(schedule or self.config.schedule, HOME, np.ones(6))
         self.controller = Controller(
             self.kinematics, SafetyGate(gate or self.config.gate, self.kinematics), scheduler, self.config
@@ -165,7 +170,7 @@ def test_random_latencies_and_arrivals_stay_smooth(arrivals: list[tuple[int, int
 
 
 def test_every_executed_row_is_traced_once_with_its_times() -> None:
-    bench = Bench()
+    bench = Bench(config=ControlConfig(observation_age_limit=1.0))
     bench.follow_circle(1.0)
     bench.run(1500)
     keys = [(record.chunk_id, record.row) for record in bench.trace]
@@ -185,7 +190,7 @@ def test_every_executed_row_is_traced_once_with_its_times() -> None:
 
 
 def test_starvation_ends_at_rest_on_the_last_target() -> None:
-    bench = Bench()
+    bench = Bench(config=ControlConfig(observation_age_limit=1.0))
     bench.run(20)
     chunk = bench.chunk(bench.now_ns - 40 * MS)
     bench.accept(chunk)
@@ -198,6 +203,39 @@ def test_starvation_ends_at_rest_on_the_last_target() -> None:
     sent = [t for t, output in bench.outputs if output.window is not None]
     assert sent[-1] < START + 1200 * MS  # nothing is repeated for an arm at rest
     assert max(np.diff(sent)) <= 60 * MS
+
+
+def test_a_plan_from_an_old_observation_is_stopped_until_a_fresh_chunk_comes() -> None:
+    bench = Bench()
+    bench.follow_circle(1.0)
+    observed_ns, limit_s = bench.now_ns - 140 * MS, bench.config.observation_age_limit
+    bench.run(1000)
+    stops = [(t, output) for t, output in bench.outputs if output.window is not None and output.stopping]
+    assert len(stops) == 1
+    assert 0 < stops[0][0] - observed_ns - limit_s * NS <= 20 * MS
+    assert "the newest chunk is from" in stops[0][1].reason
+    velocity, acceleration = bench.speeds()
+    assert np.abs(velocity[-300:]).max() < 1e-9
+    assert (np.abs(acceleration) <= ACCELERATION).all()
+    assert all(event.accepted for event in bench.accept(bench.chunk(bench.now_ns - 40 * MS)))
+    bench.run(400)
+    assert np.abs(bench.speeds()[0][-200:]).max() > 0.01
+
+
+def test_the_arm_stops_once_the_hand_is_not_read_any_more() -> None:
+    bench = Bench()
+    bench.read()
+    bench.controller.update_state(ArmSnapshot(bench.q, np.zeros(7), bench.now_ns), np.full(6, 0.5), bench.now_ns)
+    read_ns = bench.now_ns
+    bench.run(50)
+    bench.accept(bench.chunk(bench.now_ns - 40 * MS))
+    bench.run(300)
+    stops = [(t, output) for t, output in bench.outputs if output.window is not None and output.stopping]
+    assert len(stops) == 1
+    assert 0 < stops[0][0] - read_ns - bench.config.hand_age_limit * NS <= 20 * MS
+    assert [event.rule for event in bench.accept(bench.chunk(bench.now_ns - 40 * MS))] == ["hand_state"]
+    bench.controller.update_state(ArmSnapshot(bench.q, np.zeros(7), bench.now_ns), np.full(6, 0.5), bench.now_ns)
+    assert "hand_state" not in [event.rule for event in bench.accept(bench.chunk(bench.now_ns - 40 * MS))]
 
 
 def test_nothing_moves_before_motion_is_allowed() -> None:
@@ -380,6 +418,8 @@ def test_a_clock_that_jumps_back_starts_anew() -> None:
     assert bench.tick() is None
     bench.read()
     bench.tick()
+    assert bench.accept(bench.chunk(bench.now_ns - 20 * MS))[0].rule == "clock", "it may be from before the jump"
+    bench.run(300)
     reference = bench.kinematics.forward(bench.q)
     actions = np.zeros((16, 12))
     actions[:, 0] = 0.002 * np.arange(1, 17)
@@ -388,6 +428,19 @@ def test_a_clock_that_jumps_back_starts_anew() -> None:
     assert bench.accept(chunk) == ()
     assert bench.window is not None
     assert np.abs(bench.window.positions[0] - bench.q).max() < 1e-6
+
+
+@pytest.mark.parametrize(("leap_ms", "stops"), [(200, False), (500, True), (60_000, True)])
+def test_a_clock_that_leaps_forward_voids_the_plan(leap_ms: int, stops: bool) -> None:
+    bench = Bench()
+    bench.follow_circle(0.5)
+    bench.now_ns += leap_ms * MS
+    bench.read()
+    output = bench.tick()
+    assert (output is not None and output.stopping) == stops
+    bench.run(300)
+    events = bench.accept(bench.chunk(bench.now_ns - 20 * MS))
+    assert all(event.accepted for event in events), "the next sound chunk moves the arm again"
 
 
 def test_the_hand_begins_where_it_is() -> None:
@@ -404,3 +457,8 @@ def test_the_hand_begins_where_it_is() -> None:
 def test_a_scheduler_that_brakes_too_gently_for_the_gate_is_refused() -> None:
     with pytest.raises(ValueError, match="brake_acceleration"):
         Bench(schedule=ScheduleConfig(brake_acceleration=2.0))
+
+
+def test_a_scheduler_that_ends_windows_too_hard_for_the_gate_is_refused() -> None:
+    with pytest.raises(ValueError, match="window_acceleration"):
+        Bench(schedule=ScheduleConfig(window_acceleration=3.0))

@@ -17,6 +17,7 @@ import pytest
 
 from vipa.errors import HardwareError
 from vipa.hardware.fr3 import FR3, ArmMode, ArmReading, FR3Config, JointTrajectory
+from vipa.hardware.fr3.config import RECOVERABLE_ERRORS
 
 pytest.importorskip("franky")
 pytest.importorskip("franky_sim")
@@ -398,16 +399,18 @@ def test_a_collision_waits_for_the_operator(server: Server, arm: FR3) -> None:
     move(arm, -0.3)
 
 
-def test_lost_packets_are_recovered_from_by_the_driver(server: Server, arm: FR3) -> None:
-    move(arm)
-    server.call("drop_packets(20)")
-    wait_for(lambda: arm.counters.get("recoveries", 0) == 1, "a recovery")
-    wait_for_mode(arm, ArmMode.IDLE)
-    move(arm, -0.3)
+def test_lost_packets_are_recovered_from_by_a_driver_that_may(server: Server) -> None:
+    with FR3(configuration(server.address, recoverable_errors=RECOVERABLE_ERRORS)) as arm:
+        move(arm)
+        server.call("drop_packets(20)")
+        wait_for(lambda: arm.counters.get("recoveries", 0) == 1, "a recovery")
+        wait_for_mode(arm, ArmMode.IDLE)
+        move(arm, -0.3)
 
 
 def test_recovery_by_the_driver_is_capped(server: Server) -> None:
-    with FR3(configuration(server.address, recovery_attempts=1)) as arm:
+    allowed = configuration(server.address, recoverable_errors=RECOVERABLE_ERRORS, recovery_attempts=1)
+    with FR3(allowed) as arm:
         for mode in (ArmMode.IDLE, ArmMode.REFLEX):
             move(arm)
             server.call("drop_packets(20)")
@@ -420,13 +423,15 @@ def test_recovery_by_the_driver_is_capped(server: Server) -> None:
         wait_for_mode(arm, ArmMode.IDLE)
 
 
-def test_an_error_that_is_not_listed_is_not_recovered(server: Server) -> None:
-    with FR3(configuration(server.address, recoverable_errors=())) as arm:
-        move(arm)
-        server.call("drop_packets(20)")
-        assert wait_for_mode(arm, ArmMode.REFLEX).errors == ("communication_constraints_violation",)
-        time.sleep(0.2)
-        assert arm.counters.get("recoveries", 0) == 0
+def test_an_error_that_is_not_listed_waits_for_the_operator(server: Server, arm: FR3) -> None:
+    move(arm)
+    server.call("drop_packets(20)")
+    assert wait_for_mode(arm, ArmMode.REFLEX).errors == ("communication_constraints_violation",)
+    time.sleep(0.2)
+    assert arm.counters.get("recoveries", 0) == 0
+    arm.recover()
+    wait_for_mode(arm, ArmMode.IDLE)
+    move(arm, -0.3)
 
 
 @pytest.mark.parametrize("in_motion", [False, True])
@@ -442,6 +447,7 @@ def test_a_silent_network_needs_a_new_connection(server: Server, arm: FR3, in_mo
     with pytest.raises(HardwareError, match="Reconnect first"):
         arm.recover()
     wait_for(lambda: _reconnects(arm), "a new connection")
+    arm.recover()
     wait_for_mode(arm, ArmMode.IDLE)
     assert abs(arm.state().joint_positions[0]) < 0.2
     move(arm)
@@ -460,7 +466,15 @@ def test_a_closed_connection_is_noticed(server: Server, arm: FR3) -> None:
     server.call("disconnect()")
     wait_for_mode(arm, ArmMode.DISCONNECTED)
     wait_for(lambda: _reconnects(arm), "a new connection")
+    assert arm.state().mode in (ArmMode.USER_STOP, ArmMode.REFLEX)
+    refused = arm.stream(straight(arm), clock_ns(arm))
+    assert not refused
+    assert "recover" in refused.reason
+    time.sleep(0.3)
+    assert arm.state().mode is not ArmMode.IDLE, "it waits for the operator"
+    arm.recover()
     assert arm.state().mode is ArmMode.IDLE
+    move(arm)
 
 
 # ----------------------------------------------------------------------------------------------------- start-up checks

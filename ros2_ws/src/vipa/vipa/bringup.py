@@ -68,13 +68,16 @@ class _Process:
     due: float | None = None  # time at which it is started again
 
 
-def run_graph(arguments: GraphArguments, folder: Path, domain: int | None = None) -> Outcome:
+def run_graph(
+    arguments: GraphArguments, folder: Path, domain: int | None = None, respawn: RespawnPolicy | None = None
+) -> Outcome:
     """Start the graph, watch it, and stop it on SIGINT, SIGTERM, or when a node ends that ends the graph.
 
     Args:
         arguments: which graph.
         folder: for logs and parameter files; see ``new_log_folder``.
         domain: ROS domain; None: that of ``ROS_DOMAIN_ID``.
+        respawn: how nodes that end are started again; None: as usual.
 
     Raises:
         ConfigurationError: the graph cannot be described or ROS 2 is not installed, or another bring-up runs in this
@@ -86,7 +89,7 @@ def run_graph(arguments: GraphArguments, folder: Path, domain: int | None = None
     nodes = describe(arguments)
     if arguments.console:
         say(f"console: {load_lab(arguments.lab).console.address}")
-    return Bringup(nodes, folder, environment).run()
+    return Bringup(nodes, folder, environment, respawn=respawn or RespawnPolicy()).run()
 
 
 def new_log_folder(root: Path) -> Path:
@@ -211,7 +214,8 @@ class Bringup:
         parameters.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
         remappings = (("__node", node.name), ("__ns", node.namespace or "/"), *node.remappings)
         arguments = [a for source, target in remappings for a in ("-r", f"{source}:={target}")]
-        return [sys.executable, "-m", node.module, "--ros-args", *arguments, "--params-file", str(parameters)]
+        arguments += ["--params-file", str(parameters), *node.enclave]
+        return [sys.executable, "-m", node.module, "--ros-args", *arguments]
 
     # -- watching ----------------------------------------------------------------------------------------------------
     def _look(self) -> None:

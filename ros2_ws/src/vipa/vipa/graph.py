@@ -4,6 +4,7 @@
 """
 
 import importlib.util
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -14,6 +15,10 @@ from vipa.policy_options import policy_options_text, read_policy_options
 Parameter = bool | int | float | str | list[str]
 EXPERT = "expert"
 """The policy that solves the simulated laboratory's tasks from the world's state."""
+REMOTE = "remote"
+"""The policy that asks a policy server: that of the laboratory's workstation, unless its options say otherwise."""
+ENCLAVES = "/vipa"
+"""Under which the enclaves of all nodes lie, for SROS 2."""
 NO_POLICY = "none"
 """The graph without a policy: it moves only when the operator drives."""
 
@@ -30,7 +35,7 @@ class NodeDescription:
     parameters: Mapping[str, Parameter] = field(default_factory=dict[str, Parameter])
     remappings: tuple[tuple[str, str], ...] = ()
     respawn: bool = True
-    respawn_delay_s: float = 1.0
+    respawn_delay_s: float = 0.5
     nice: int = 0
     ends_graph: bool = False  # when this process ends, the whole graph ends, with its exit status
     can_be_missed: bool = False  # where it cannot be kept running, the graph goes on without it
@@ -39,6 +44,12 @@ class NodeDescription:
     def full_name(self) -> str:
         """The name with its namespace, "/camera/front"."""
         return f"{self.namespace}/{self.name}"
+
+    @property
+    def enclave(self) -> tuple[str, ...]:
+        """The ROS arguments that name its enclave where ROS's security is switched on; see ``vipa.security``."""
+        is_secure = os.environ.get("ROS_SECURITY_ENABLE") == "true"
+        return ("--enclave", f"{ENCLAVES}{self.full_name}") if is_secure else ()
 
 
 @dataclass(frozen=True)
@@ -103,6 +114,21 @@ def monitor_node(duration_s: float, output: str, images: bool = False) -> NodeDe
     )
 
 
+def soak_node(duration_s: float, interval_s: float, output: str) -> NodeDescription:
+    """Samples the graph for ``duration_s`` of the wall clock, as lines in the file ``output``, and ends."""
+    return _node(
+        "soak",
+        parameters={"duration": float(duration_s), "interval": float(interval_s), "output": output},
+        respawn=False,
+        ends_graph=True,
+    )
+
+
+def faults_node(parameters: Mapping[str, Parameter]) -> NodeDescription:
+    """Injects faults and measures what they lead to, with the parameters of ``vipa.nodes.faults``, then ends."""
+    return _node("faults", parameters=parameters, respawn=False, ends_graph=True)
+
+
 def trial_node(parameters: Mapping[str, Parameter]) -> NodeDescription:
     """Runs a trial with the given parameters of ``vipa.nodes.trial``, then ends."""
     return _node("trial", parameters=parameters, respawn=False, ends_graph=True)
@@ -159,6 +185,21 @@ def replay_beside(lab: str, episode: str, output: str) -> NodeDescription:
     return replay_node({"lab": lab, "use_sim_time": load_lab(lab).simulated, **parameters})
 
 
+def calibration_tour_beside(lab: str, settings: str, output: str) -> NodeDescription:
+    """The automatic collection of views for a graph that runs already.
+
+    Args:
+        lab: of the graph.
+        settings: of ``vipa.nodes.calibration_tour``, JSON.
+        output: file for its figures.
+
+    Raises:
+        ConfigurationError: the laboratory's YAML cannot be used.
+    """
+    parameters: dict[str, Parameter] = {"lab": lab, "use_sim_time": load_lab(lab).simulated}
+    return _node("calibration_tour", {**parameters, "settings": settings, "output": output}, respawn=False, nice=-10)
+
+
 def _laboratory(arguments: GraphArguments, lab: LabConfig) -> list[NodeDescription]:
     if not lab.simulated:
         return []
@@ -190,13 +231,13 @@ def _managed(arguments: GraphArguments, lab: LabConfig) -> list[NodeDescription]
             module,
             namespace="/camera",
             parameters={"camera": name},
-            respawn_delay_s=2.0,
         )
         for name in lab.cameras
     ]
     return [
         *cameras,
-        _node("arm", respawn_delay_s=2.0),
+        *([_node("drift_check")] if lab.calibration.checks_drift else []),
+        _node("arm"),
         _node("hand"),
         *([_policy(arguments, lab)] if arguments.policy != NO_POLICY else []),
         _node("controller"),
@@ -204,9 +245,12 @@ def _managed(arguments: GraphArguments, lab: LabConfig) -> list[NodeDescription]
 
 
 def _policy(arguments: GraphArguments, lab: LabConfig) -> NodeDescription:
+    options = read_policy_options(arguments.policy_options)
+    if arguments.policy == REMOTE and lab.workstation is not None:
+        options = {**lab.workstation.client_options(), **options}
     parameters: dict[str, Parameter] = {
         "policy": arguments.policy,
-        "policy_options": policy_options_text(read_policy_options(arguments.policy_options)),
+        "policy_options": policy_options_text(options),
         "instruction": arguments.instruction,
     }
     if arguments.policy != EXPERT:
@@ -249,7 +293,6 @@ def _node(
     name: str,
     parameters: Mapping[str, Parameter] | None = None,
     respawn: bool = True,
-    respawn_delay_s: float = 1.0,
     nice: int = 0,
     ends_graph: bool = False,
 ) -> NodeDescription:
@@ -260,7 +303,6 @@ def _node(
         f"vipa.nodes.{name}",
         parameters=parameters or {},
         respawn=respawn,
-        respawn_delay_s=respawn_delay_s,
         nice=nice,
         ends_graph=ends_graph,
     )

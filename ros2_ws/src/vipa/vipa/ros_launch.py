@@ -5,6 +5,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 
+from ament_index_python.packages import PackageNotFoundError, get_package_prefix
 from launch import LaunchContext, LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable, Shutdown
 from launch.substitutions import LaunchConfiguration
@@ -14,6 +15,7 @@ from launch_ros.parameter_descriptions import ParameterValue
 from vipa.environment import FAST_DDS_PROFILE
 from vipa.errors import ConfigurationError
 from vipa.graph import GraphArguments, NodeDescription, Parameter
+from vipa.lab import load_lab
 
 Argument = tuple[str, str, str]
 """Name, default and help of a launch argument."""
@@ -35,19 +37,22 @@ GRAPH_ARGUMENTS: tuple[Argument, ...] = (
 
 
 def launch_description(
-    arguments: Iterable[Argument], nodes: Callable[[Mapping[str, str]], Iterable[NodeDescription]]
+    arguments: Iterable[Argument],
+    nodes: Callable[[Mapping[str, str]], Iterable[NodeDescription]],
+    others: Callable[[Mapping[str, str]], Iterable[Node]] = lambda given: (),
 ) -> LaunchDescription:
     """A launch file's description.
 
     Args:
         arguments: what can be given as name:=value.
         nodes: the nodes to start, from the values of all arguments.
+        others: nodes of other packages, the same way.
     """
     arguments = tuple(arguments)
 
     def start_nodes(context: LaunchContext) -> list[Node]:
         given = {name: LaunchConfiguration(name).perform(context) for name, _, _ in arguments}
-        return [_to_launch(node) for node in nodes(given)]
+        return [*(_to_launch(node) for node in nodes(given)), *others(given)]
 
     return LaunchDescription(
         [
@@ -59,6 +64,23 @@ def launch_description(
             OpaqueFunction(function=start_nodes),
         ]
     )
+
+
+def static_transforms(given: Mapping[str, str]) -> list[Node]:
+    """Where the cameras of the laboratory stand, for /tf_static; none where tf2_ros is not installed."""
+    try:
+        get_package_prefix("tf2_ros")
+    except PackageNotFoundError:
+        return []
+    return [
+        Node(
+            package="tf2_ros",
+            executable="static_transform_publisher",
+            name=f"{name}_extrinsics",
+            arguments=list(camera.extrinsics.publisher_arguments(f"{name}_color_optical_frame")),
+        )
+        for name, camera in load_lab(given["lab"]).cameras.items()
+    ]
 
 
 def graph_arguments(given: Mapping[str, str]) -> GraphArguments:
@@ -101,6 +123,7 @@ def _to_launch(node: NodeDescription) -> Node:
         namespace=node.namespace,
         parameters=[{name: _parameter(value) for name, value in node.parameters.items()}],
         remappings=list(node.remappings),
+        ros_arguments=list(node.enclave),
         respawn=node.respawn,
         respawn_delay=node.respawn_delay_s,
         prefix=f"nice -n {node.nice}" if node.nice else None,

@@ -44,24 +44,38 @@ class Supervision:
     Nodes become configured, then active, in the order given (sensors and drivers, then policy, then controller): a node
     is configured when every node before it is at least configured, and activated when every node before it is active.
     A node that comes back after it was lost goes the same way. Faults clear by themselves when every node is active and
-    without error again; a stop waits for ``resume``.
+    without error again; a stop waits for ``resume``. An error of a node in ``waits_for_operator`` is a stop, once the
+    cell was ready: a policy whose server comes back at some time must not move the robot then.
 
     Args:
         nodes: names of the managed nodes, in the order of activation.
         heartbeat_time_out: s (wall time) after which a silent node counts as missing.
+        waits_for_operator: names of the nodes whose errors do not clear by themselves.
     """
 
-    def __init__(self, nodes: tuple[str, ...], heartbeat_time_out: float) -> None:
+    def __init__(
+        self, nodes: tuple[str, ...], heartbeat_time_out: float, waits_for_operator: tuple[str, ...] = ()
+    ) -> None:
         self.nodes = nodes
+        self._waits_for_operator = waits_for_operator
         self._time_out = heartbeat_time_out
         self._reports: dict[str, NodeReport] = {}
         self._stop_reason = ""
         self._was_ready = False
 
-    def heartbeat(self, node: str, report: NodeReport) -> None:
-        """Take a node's heartbeat; nodes that are not managed are ignored."""
-        if node in self.nodes:
-            self._reports[node] = report
+    def heartbeat(self, node: str, report: NodeReport) -> str:
+        """Take a node's heartbeat; the reason where it stops the cell. Nodes that are not managed are ignored."""
+        if node not in self.nodes:
+            return ""
+        self._reports[node] = report
+        if not report.is_error or node not in self._waits_for_operator or not self._was_ready or self._stop_reason:
+            return ""
+        self.stop(f"{report.message}. Once that is mended: vipa cell reset")
+        return self._stop_reason
+
+    def ended(self, node: str) -> None:
+        """A node's process has ended: it is missing at once."""
+        self._reports.pop(node, None)
 
     def stop(self, reason: str) -> None:
         """Stop the cell until ``resume``."""

@@ -76,6 +76,6 @@ class ControlPort:
             if command not in self._commands:
                 raise SimulationError(f"unknown command {command!r}; known: {', '.join(sorted(self._commands))}")
             answer = {"ok": True, **self._commands[command](**request)}
-        except (SimulationError, ValueError, TypeError, KeyError, TimeoutError) as error:
+        except (SimulationError, ValueError, TypeError, KeyError, TimeoutError, RecursionError) as error:
             answer = {"ok": False, "error": " ".join(str(error).split()) or type(error).__name__}
         return json.dumps(answer).encode() + b"\n"

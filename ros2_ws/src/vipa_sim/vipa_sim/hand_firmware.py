@@ -57,7 +57,7 @@ class HandFirmware:
         byte_order: which byte of a packed pair belongs to the first finger of the pair.
         latency: s of simulated time from a written target to motion.
         transaction_id_offset: added to the transaction id of every Modbus TCP answer.
-        crc_errors: so many of the next Modbus RTU answers carry a wrong checksum.
+        crc_errors: so many of the next answers are damaged: a wrong checksum, or over Modbus TCP a wrong header.
         maximum_read_words: longer reads are refused.
         current_limit: A at which a motor stops.
         saves: how often SAVE was written.
@@ -124,6 +124,10 @@ class HandFirmware:
     def silence(self, seconds: float) -> None:
         """Ignore every request for this long (wall time)."""
         self._silent_until = time.monotonic() + seconds
+
+    def spoil(self, n: int) -> None:
+        """Damage the next ``n`` answers."""
+        self.crc_errors = int(n)
 
     def disconnect(self) -> None:
         """Drop all connections; new ones are accepted."""

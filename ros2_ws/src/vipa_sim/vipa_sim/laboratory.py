@@ -2,7 +2,7 @@
 
 import functools
 import queue
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -15,6 +15,7 @@ from vipa_sim.fci import FciServer
 from vipa_sim.hand_firmware import HandFirmware
 from vipa_sim.hand_server import HandServer
 from vipa_sim.scenes import make_scene
+from vipa_sim.scenes.base import CAMERA_POSES, displace_camera
 from vipa_sim.simulated_camera import FAULTS, SimulatedCamera
 from vipa_sim.world import World
 
@@ -61,6 +62,7 @@ class Laboratory:
         self._lab, self._config = lab, config
         self._publish_clock, self._write_clock = publish_clock, write_clock
         self.scene = make_scene(config.task)
+        self.scene.has_reference_boards |= lab.calibration.checks_drift
         self.world = World(self.scene, seed=config.seed, variant=config.variant)
         self._firmware = HandFirmware(lab.hand.model)
         hand_host, hand_port = split_address(lab.hand.address, "hand.address")
@@ -177,8 +179,10 @@ class Laboratory:
             "delay_arm": done(fci.delay),
             "guide_arm": done(fci.guiding),
             "silence_hand": done(hand.silence),
+            "spoil_hand": done(hand.spoil),
             "set_hand_error": done(hand.set_error),
             "disconnect_hand": done(hand.disconnect),
+            "move_camera": in_world(self._move_camera),
             **{f"{kind}_camera": in_world(functools.partial(self._fault_camera, kind)) for kind in FAULTS},
         }
 
@@ -187,12 +191,19 @@ class Laboratory:
             raise SimulationError(f"no camera {name!r}; known: {', '.join(self._cameras)}")
         self._cameras[name].fault(kind, **arguments)
 
+    def _move_camera(self, name: str, shift: Sequence[float], turn: Sequence[float] = (0.0, 0.0, 0.0)) -> None:
+        """Until the next reset; see ``displace_camera``."""
+        if name not in CAMERA_POSES:
+            raise SimulationError(f"no camera {name!r}; known: {', '.join(CAMERA_POSES)}")
+        displace_camera(self.world, name, shift, turn)
+
     def _status(self) -> dict[str, Any]:
         pose = self.world.end_effector_pose()
         return {
             "task": self._config.task,
             "time_ns": self.world.time_ns,
             "joint_positions": [float(v) for v in self.world.positions],
+            "joint_velocities": [float(v) for v in self.world.velocities],
             "end_effector_position": [float(v) for v in pose[:3, 3]],
             "hand_positions": [float(v) for v in self.world.hand_positions()],
         }
@@ -202,6 +213,7 @@ class Laboratory:
             raise SimulationError(
                 f"this laboratory was started with task {self._config.task}; start one with task {task}"
             )
+        self.scene.check_is_task()
         self.world.reset(int(seed), variant)
         self._episode += 1
         return {

@@ -1,4 +1,4 @@
-"""``vipa bench record-loop``: the running loop without a recorder, with one, and with one whose disk fills up.
+"""``vipa bench record-loop``: the running loop without a recorder, with one, and with one whose disk is slow or full.
 
 The disk that fills up is a small tmpfs, which only root can mount; for others that part is left out, and said so.
 """
@@ -23,14 +23,17 @@ KEPT = (JITTER, "control_period_ros_jitter_p99_ms", "exposure_to_command_p99_ms"
 SMALL_DISK_MB = 120
 SMALL_DISK_OPTIONS = {"minimum_free": 0, "minimum_free_to_start": 50 * MEGABYTE}
 """Nothing is kept free, so that the disk is full in earnest."""
+SLOW_DISK_OPTIONS = {"write_rate": MEGABYTE, "queue_size": 8 * MEGABYTE}
+"""A disk on which little of what the cameras say can be written."""
 BOUNDS: dict[str, Bound] = {"recording_frames_dropped": ("==", 0.0), "recording_episodes_damaged": ("==", 0.0),
-                            "recording_jitter_added_ms": ("<", 1.0)}  # fmt: skip
+                            "recording_jitter_added_ms": ("<", 1.0), "slow_episodes_damaged": ("==", 0.0),
+                            "slow_frames_dropped": (">", 0.0), "slow_jitter_added_ms": ("<", 1.0)}  # fmt: skip
 FULL_BOUNDS: dict[str, Bound] = {"full_episodes_damaged": ("==", 0.0), "full_episodes_cut_short": (">=", 1.0),
                                  "full_jitter_added_ms": ("<", 1.0)}  # fmt: skip
 
 
 def run_record_loop_benchmark(arguments: GraphArguments, seconds: float, folder: Path, domain: int | None) -> Result:
-    """Run the graph two or three times.
+    """Run the graph three or four times.
 
     Args:
         arguments: which graph; its recorder is chosen here.
@@ -67,7 +70,8 @@ def run_record_loop_benchmark(arguments: GraphArguments, seconds: float, folder:
 
     measure("without", None, {})
     measure("recording", folder / "recordings", {})
-    with _small_disk(folder / "small_disk") as disk:
+    measure("slow", folder / "slow_recordings", SLOW_DISK_OPTIONS)
+    with small_disk(folder / "small_disk") as disk:
         if disk is None:
             details["full"] = "left out: only root can mount a small disk"
         else:
@@ -90,7 +94,8 @@ def recorded_figures(folder: Path) -> dict[str, float]:
 
 
 @contextmanager
-def _small_disk(folder: Path) -> Generator[Path | None]:
+def small_disk(folder: Path) -> Generator[Path | None]:
+    """Within, a small tmpfs at ``folder``; None where none can be mounted."""
     folder.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", f"size={SMALL_DISK_MB}m", "tmpfs", str(folder)]
     if subprocess.run(command, capture_output=True, check=False).returncode:

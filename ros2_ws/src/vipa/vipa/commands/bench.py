@@ -10,13 +10,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vipa.benchmarks.loop import LOOP_BOUNDS, SIMULATED_SMOKE_BOUNDS, SMOKE_BOUNDS
+from vipa.benchmarks.soak import read_samples, soak_result
 from vipa.benchmarks.teleop import BOUNDS as TELEOP_BOUNDS
 from vipa.benchmarks.teleop import write_script
 from vipa.bringup import run_graph, say
 from vipa.commands import add_command
-from vipa.commands.bringup import add_graph_options, graph_arguments, log_folder, seconds
+from vipa.commands.bringup import (
+    add_graph_options,
+    add_recorder_options,
+    domain,
+    graph_arguments,
+    log_folder,
+    recorder_options,
+    seconds,
+)
 from vipa.errors import ConfigurationError
-from vipa.graph import NO_POLICY, monitor_node, teleop_monitor_node, teleop_node
+from vipa.graph import NO_POLICY, monitor_node, soak_node, teleop_monitor_node, teleop_node
 from vipa.lab import load_lab
 from vipa.result import Result
 
@@ -57,11 +66,26 @@ def add_parser(subparsers: "Subparsers") -> argparse.ArgumentParser:
     record.add_argument("--seed", type=int, default=0, help="of the moments of the kills (default: 0)")
     record.add_argument("--folder", type=Path, help="on the disk that is measured (default: the temporary folder)")
     record.set_defaults(benchmark=run_record)
-    summary = "Measure what the recorder costs the running loop: with none, with one, with one whose disk fills up"
+    summary = "Measure what the recorder costs the running loop: with none, with one, on a slow disk, on a full one"
     record_loop = add_command(benchmarks, "record-loop", summary, "vipa bench record-loop --json -")
     add_graph_options(record_loop)
     record_loop.add_argument("--seconds", type=seconds, default=30.0, help="of ROS time, each (default: 30)")
     record_loop.set_defaults(benchmark=run_record_loop)
+    summary = "Run the graph for long: growth of memory and handles, missed ticks, dropped frames, lost packets"
+    soak = add_command(benchmarks, "soak", summary, "vipa bench soak --minutes 60 --json soak.json")
+    add_graph_options(soak)
+    add_recorder_options(soak)
+    soak.add_argument("--minutes", type=seconds, default=60.0, help="of the wall clock (default: 60)")
+    soak.add_argument("--interval", type=seconds, default=10.0, metavar="SECONDS", help="of samples (default: 10)")
+    soak.add_argument("--samples", type=Path, metavar="FILE", help="judge these of a soak that was killed instead")
+    soak.set_defaults(benchmark=run_soak)
+    summary = "Inject faults into the running simulated cell, and judge what they lead to"
+    faults = add_command(benchmarks, "faults", summary, "vipa bench faults --only camera,hand --json faults.json")
+    add_graph_options(faults)
+    faults.add_argument("--only", default="", metavar="NAMES", help="a list of injections, camera,hand (default: all)")
+    faults.add_argument("--list", action="store_true", help="name the injections, and inject nothing")
+    faults.add_argument("--repeats", type=int, default=5, metavar="N", help="of each fault (default: 5)")
+    faults.set_defaults(benchmark=run_faults)
     summary = "Measure how fast demonstrations are written and read, from synthetic pictures"
     dataset = add_command(benchmarks, "dataset", summary, "vipa bench dataset --json -")
     dataset.add_argument("--rows", type=int, default=300, metavar="N", help="of each of 3 episodes (default: 300)")
@@ -72,7 +96,25 @@ def add_parser(subparsers: "Subparsers") -> argparse.ArgumentParser:
     add_graph_options(teleop)
     teleop.add_argument("--moves", type=int, default=30, metavar="N", help="that are commanded (default: 30)")
     teleop.set_defaults(benchmark=run_teleop, policy=NO_POLICY)
+    _add_two_hosts(benchmarks)
     return parser
+
+
+def _add_two_hosts(benchmarks: "Subparsers") -> None:
+    summary = "Measure a cell of robot PC and workstation with a bad network between them; needs root"
+    two_hosts = add_command(benchmarks, "two-hosts", summary, "sudo vipa bench two-hosts --delay 20 --loss 1 --json -")
+    two_hosts.add_argument("--delay", type=float, default=20.0, metavar="MS", help="each way (default: 20)")
+    two_hosts.add_argument("--loss", type=float, default=1.0, metavar="PERCENT", help="of packets (default: 1)")
+    two_hosts.add_argument("--seconds", type=seconds, default=20.0, help="of ROS time, of the loop (default: 20)")
+    two_hosts.add_argument("--task", default="water_plant", help="of the expert's trial (default: water_plant)")
+    two_hosts.add_argument("--seed", type=int, default=1, help="of the scene and of the losses (default: 1)")
+    two_hosts.add_argument(
+        "--dds-loss", type=float, nargs="*", default=[0.0, 1.0, 5.0], metavar="PERCENT",
+        help="at which ROS 2's own transport is measured, too (default: 0 1 5)",
+    )  # fmt: skip
+    two_hosts.add_argument("--domain", type=domain, default=0, metavar="ID", help="ROS domain (default: 0)")
+    two_hosts.add_argument("--logs", type=Path, metavar="FOLDER", help="where logs go (default: logs/)")
+    two_hosts.set_defaults(benchmark=run_two_hosts)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -138,6 +180,43 @@ def run_record_loop(options: argparse.Namespace) -> int:
     return _report(run_record_loop_benchmark(arguments, options.seconds, folder, options.domain), options)
 
 
+def run_soak(options: argparse.Namespace) -> int:
+    """Run ``vipa bench soak``; also where it is interrupted, what was measured until then is judged."""
+    simulated = load_lab(options.lab).simulated
+    if options.samples is not None:
+        return _report(soak_result(read_samples(options.samples), options.minutes, simulated, 0, True), options)
+    folder = log_folder(options)
+    measured = folder / "samples.jsonl"
+    say(f"logs: {folder}")
+    arguments = replace(
+        graph_arguments(options),
+        record=options.record,
+        recordings=options.recordings,
+        recorder_options=recorder_options(options),
+        extra=(soak_node(60.0 * options.minutes, options.interval, str(measured)),),
+    )
+    outcome = run_graph(arguments, folder, options.domain)
+    restarts = sum(outcome.restarts.values())
+    result = soak_result(read_samples(measured), options.minutes, simulated, restarts, outcome.status == 0)
+    return _report(result, options)
+
+
+def run_faults(options: argparse.Namespace) -> int:
+    """Run ``vipa bench faults``."""
+    from vipa.faults.suite import InjectionOptions, run_suite, select
+
+    injections = select(options.only)
+    if options.list:
+        print("\n".join(f"{injection.name:<10} {injection.summary}" for injection in injections))
+        return 0
+    if options.repeats < 1:
+        raise ConfigurationError(f"bench faults: --repeats {options.repeats} is less than 1")
+    folder = log_folder(options)
+    say(f"logs: {folder}")
+    chosen = InjectionOptions(options.repeats, options.seed, folder)
+    return _report(run_suite(injections, chosen, graph_arguments(options), options.domain), options)
+
+
 def run_dataset(options: argparse.Namespace) -> int:
     """Run ``vipa bench dataset``."""
     with _explained("dataset", "data"):
@@ -161,6 +240,25 @@ def run_teleop(options: argparse.Namespace) -> int:
     figures = Result.read(measured)
     result = Result("bench teleop", outcome.status == 0, figures.figures, TELEOP_BOUNDS, figures.details)
     return _report(result, options)
+
+
+def run_two_hosts(options: argparse.Namespace) -> int:
+    """Run ``vipa bench two-hosts``."""
+    with _explained("two-hosts", "serve,sim"):
+        from vipa.benchmarks.hosts import LinkConfig
+        from vipa.benchmarks.two_hosts import TwoHostsConfig, run_two_hosts_benchmark
+
+        config = TwoHostsConfig(
+            link=LinkConfig(options.delay * 1e-3, options.loss * 1e-2, options.seed),
+            seconds=options.seconds,
+            task=options.task,
+            seed=options.seed,
+            domain=options.domain,
+            dds_losses=tuple(loss * 1e-2 for loss in options.dds_loss),
+        )
+    folder = log_folder(options)
+    say(f"logs: {folder}")
+    return _report(run_two_hosts_benchmark(config, folder, say), options)
 
 
 @contextmanager

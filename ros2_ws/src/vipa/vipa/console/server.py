@@ -27,6 +27,7 @@ from vipa.console.connected_page import ConnectedPage
 from vipa.console.page_files import read_page_files
 from vipa.console.requests import Reply, Request, RequestError, read_object, read_request
 from vipa.errors import ConfigurationError
+from vipa_inference.serving.rate_limit import RateLimit
 
 SOCKET_PATH = "/live"
 OPEN_TIME_OUT_S = 5.0  # for the handshake, and again for the token
@@ -36,6 +37,8 @@ WRONG_TOKEN_PAUSE_S = 1.0
 WRONG_TOKEN = 4401  # close code
 MAX_MESSAGE_BYTES = 16384
 MAX_REQUESTS = 16  # of one page at the same time; a stop always goes through
+MAX_MESSAGE_RATE = 200.0  # Hz of one page, after a burst of as many: no person and no page of ours asks so often
+MAX_FILE_RATE = 100.0  # Hz of HTTP requests, of everybody together
 
 _log = logging.getLogger(__name__)
 _websockets_log = logging.getLogger(f"{__name__}.websockets")
@@ -71,6 +74,7 @@ class ConsoleServer:
         self._newest: dict[str, str] = {}  # texts, for pages that come later
         self._pages: set[ConnectedPage] = set()
         self._connected = 0  # pages, and who has not shown a token yet
+        self._file_rate = RateLimit(MAX_FILE_RATE, MAX_FILE_RATE)
         self._server: Server | None = None
         self.awaited: frozenset[str] = frozenset()
         """Cameras of which some page can take a picture; may be read by any thread."""
@@ -138,6 +142,8 @@ class ConsoleServer:
     # -- HTTP --------------------------------------------------------------------------------------------------------
     def _admit(self, connection: ServerConnection, request: HttpRequest) -> Response | None:
         """Answer what is no request for a WebSocket, and refuse who may not have one."""
+        if not self._file_rate.allows(time.monotonic()):
+            return _refuse(http.HTTPStatus.TOO_MANY_REQUESTS, f"more than {MAX_FILE_RATE:g} requests in a second")
         hosts = request.headers.get_all("Host")
         if not is_known_host(hosts, self._token is not None):
             return _refuse(http.HTTPStatus.FORBIDDEN, "this server has another name; without a token: 127.0.0.1")
@@ -183,8 +189,14 @@ class ConsoleServer:
         self._pages.add(page)
         feeder = asyncio.create_task(_until_closed(page.feed()))
         running: set[asyncio.Task[None]] = set()
+        rate = RateLimit(MAX_MESSAGE_RATE, MAX_MESSAGE_RATE)
         try:
             async for message in connection:
+                if not rate.allows(time.monotonic()):
+                    await connection.close(
+                        CloseCode.POLICY_VIOLATION, f"more than {MAX_MESSAGE_RATE:g} messages a second"
+                    )
+                    return
                 try:
                     request = read_request(message)
                 except RequestError as error:

@@ -17,3 +17,6 @@ class ControlConfig:
     rate: float = 100.0  # Hz of the control loop
     resend: float = 0.05  # s between two trajectories to the arm while a plan runs
     state_age_limit: float = 0.1  # s; an older arm state stops the arm
+    hand_age_limit: float = 0.06  # s; an older reading of the hand, of which there are 50 Hz, stops the arm
+    observation_age_limit: float = 0.6  # s; the arm is stopped where the newest chunk is from an older observation
+    trajectory_time_out: float = 0.15  # s without a further trajectory, after which the arm driver stops the arm

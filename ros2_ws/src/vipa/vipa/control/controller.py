@@ -10,12 +10,14 @@ from vipa.control.config import ControlConfig
 from vipa.control.gate import Change, JointVerdict, SafetyGate
 from vipa.control.kinematics import Kinematics
 from vipa.control.schedule import Array, Candidate, ChunkPlan, ChunkScheduler, JointWindow
+from vipa.hardware.fr3.limits import PLANNER_ACCELERATION
 from vipa_inference.policy import ActionChunk, CommittedPlan
 
 _NS = 1_000_000_000
 _SETTLED = 0.02  # rad between plan and arm, beyond which a resting plan moves to where the arm is
 _REMEMBERED = 64  # chunks for which a trace can still be asked
-_CLOCK_JUMP_NS = _NS // 10
+_CLOCK_JUMP_NS = _NS // 10  # back
+_CLOCK_LEAP_NS = _NS // 4  # forward
 
 
 @dataclass(frozen=True)
@@ -83,12 +85,19 @@ class Controller:
     once. A clock that jumps back resets the controller.
 
     Raises:
-        ValueError: the scheduler brakes less hard than the gate relies on.
+        ValueError: the scheduler brakes less hard than the gate relies on, or ends a window harder than the gate leaves
+            room for.
     """
 
     def __init__(
         self, kinematics: Kinematics, gate: SafetyGate, scheduler: ChunkScheduler, config: ControlConfig | None = None
     ) -> None:
+        spare = (1.0 - gate.config.acceleration_fraction) * float(PLANNER_ACCELERATION.min())
+        if scheduler.config.window_acceleration > spare + 1e-9:
+            raise ValueError(
+                f"schedule.window_acceleration {scheduler.config.window_acceleration} must be at most {spare:.3g} "
+                "rad/s^2, what gate.acceleration_fraction leaves"
+            )
         if scheduler.config.brake_acceleration < gate.config.brake_acceleration:
             raise ValueError(
                 f"schedule.brake_acceleration {scheduler.config.brake_acceleration} must be at least "
@@ -98,34 +107,42 @@ class Controller:
         self._config = config or ControlConfig()
         self._arm: ArmSnapshot | None = None
         self._hand_known = False
+        self._hand_ns: int | None = None  # of the newest reading of the hand; None: there was none
         self._motion_allowed = False
         self._stopped = True
         self._send = False
         self._next_send_ns = 0
         self._last_observation_ns = -1
         self._latest_ns = 0
+        self._void_until_ns = 0  # chunks that arrive before may have been inferred before the clock jumped
+        self._leap: Change | None = None  # forward, since the last tick
         self._chunks: OrderedDict[int, _Accepted] = OrderedDict()
 
-    def update_state(self, arm: ArmSnapshot, hand: Array | None = None) -> None:
+    def update_state(self, arm: ArmSnapshot, hand: Array | None = None, hand_ns: int | None = None) -> None:
         """Take a reading of the arm, and of the hand (6,) where there is one; what is not finite is ignored.
 
-        The plan begins at rest where the first reading of each says.
+        The plan begins at rest where the first reading of each says. Once it is known when the hand was read, at
+        ``hand_ns``, an old reading of it stops the arm.
         """
+        if hand_ns is not None:
+            self._hand_ns = hand_ns
         if hand is not None and not self._hand_known and self._resting(arm.stamp_ns) and _finite(hand, 6):
             self._hand_known = True
             self._scheduler.hold(self._scheduler.sample(arm.stamp_ns).q, np.clip(hand, 0.0, 1.0), arm.stamp_ns)
         if _finite(arm.q, 7) and _finite(arm.dq, 7):
-            if self._arm is None:
-                self._scheduler.hold(arm.q, self._scheduler.sample(arm.stamp_ns).hand, arm.stamp_ns)
+            if self._arm is None:  # after a jump of the clock, the reading's time may lie ahead
+                begin_ns = min(arm.stamp_ns, self._latest_ns or arm.stamp_ns)
+                self._scheduler.hold(arm.q, self._scheduler.sample(begin_ns).hand, begin_ns)
             self._arm = arm
 
     def reset(self) -> None:
         """Forget plan, chunks and readings, as at the start; after a jump of the clock, for instance."""
         state = self._scheduler.sample(0)
         self._scheduler = ChunkScheduler(self._scheduler.config, state.q, state.hand)
-        self._arm, self._hand_known = None, False
+        self._arm, self._hand_known, self._hand_ns = None, False, None
         self._motion_allowed, self._stopped, self._send = False, True, False
         self._next_send_ns, self._last_observation_ns, self._latest_ns = 0, -1, 0
+        self._void_until_ns, self._leap = 0, None
         self._chunks.clear()
 
     def accept(self, chunk: object, now_ns: int) -> tuple[GateEvent, ...]:
@@ -140,12 +157,16 @@ class Controller:
         """What to send now; None where there is nothing.
 
         A window leaves after every accepted chunk and is repeated while the plan runs. Where motion is not allowed, or
-        the arm's state is too old, or the arm is not where the plan says, the plan is flushed and one stop leaves.
+        the state of arm or hand is too old, or the arm is not where the plan says, or the clock has leapt forward, or
+        no chunk from a fresh observation comes, the plan is flushed and one stop leaves. In the last two cases the next
+        chunk moves the arm again.
         """
         self._watch_clock(now_ns)
         trace = self._executed(now_ns)
         fault = self._state_fault(now_ns) if motion_allowed else Change("motion", "motion is not allowed")
         self._motion_allowed = fault is None
+        fault = fault or self._leap or self._observation_fault(now_ns)
+        self._leap = None
         if fault is not None:
             window = self._stop(now_ns, fault)
         elif self._send or (now_ns >= self._next_send_ns and self._scheduler.end_ns() > now_ns):
@@ -182,6 +203,8 @@ class Controller:
             return False, (fault,)
         if not self._motion_allowed:
             return False, (Change("motion", "motion is not allowed"),)
+        if now_ns < self._void_until_ns:
+            return False, (Change("clock", "the clock has jumped back; what was seen before is void"),)
         self._settle(now_ns)
         scheduler, gate = self._scheduler, self._gate
         verdict = gate.check_chunk(chunk, now_ns, self._kinematics.forward(scheduler.sample(now_ns).q))
@@ -235,13 +258,18 @@ class Controller:
             self._chunks.popitem(last=False)
 
     def _state_fault(self, now_ns: int) -> Change | None:
-        """Why the arm must not move: no reading, an old one, or one that is far from the plan."""
+        """Why the arm must not move: no reading, an old one of arm or hand, or one that is far from the plan."""
         if self._arm is None:
             return Change("arm_state", "no reading of the arm yet")
         age = abs(now_ns - self._arm.stamp_ns) / _NS
         if age > self._config.state_age_limit:
             return Change(
                 "arm_state", f"the reading of the arm is {age:.3f} s off; {self._config.state_age_limit} s are allowed"
+            )
+        if self._hand_ns is not None and now_ns - self._hand_ns > self._config.hand_age_limit * _NS:
+            age = (now_ns - self._hand_ns) / _NS
+            return Change(
+                "hand_state", f"the hand was read {age:.3f} s ago; {self._config.hand_age_limit} s are allowed"
             )
         if self._resting(now_ns):
             return None
@@ -253,14 +281,23 @@ class Controller:
             )
         return None
 
+    def _observation_fault(self, now_ns: int) -> Change | None:
+        """Why the plan must not go on: what it was made from is too old."""
+        age, limit = (now_ns - self._last_observation_ns) / _NS, self._config.observation_age_limit
+        if self._resting(now_ns) or age <= limit:
+            return None
+        return Change("observation_age", f"the newest chunk is from {age:.3f} s ago; {limit} s are allowed")
+
     def _resting(self, now_ns: int) -> bool:
         return self._scheduler.end_ns() <= now_ns
 
     def _settle(self, now_ns: int) -> None:
         """A plan that is over begins anew where the arm is, if somebody has moved it."""
         assert self._arm is not None
+        if not self._resting(now_ns):
+            return
         state = self._scheduler.sample(now_ns)
-        if self._resting(now_ns) and np.abs(self._arm.q - state.q).max() > _SETTLED:
+        if np.abs(self._arm.q - state.q).max() > _SETTLED:
             self._scheduler.hold(self._arm.q, state.hand, now_ns)
 
     def _stop(self, now_ns: int, fault: Change) -> JointWindow | None:
@@ -282,6 +319,10 @@ class Controller:
     def _watch_clock(self, now_ns: int) -> None:
         if now_ns < self._latest_ns - _CLOCK_JUMP_NS:
             self.reset()
+            self._void_until_ns = now_ns + round(self._gate.config.chunk_age_limit_s * _NS)
+        elif self._latest_ns and now_ns > self._latest_ns + _CLOCK_LEAP_NS:
+            leap = (now_ns - self._latest_ns) / _NS
+            self._leap = Change("clock", f"the clock has leapt by {leap:.3g} s; what was planned before is void")
         self._latest_ns = max(self._latest_ns, now_ns)
 
     def _executed(self, now_ns: int) -> tuple[TraceRecord, ...]:

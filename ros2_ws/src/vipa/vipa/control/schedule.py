@@ -26,9 +26,10 @@ class ScheduleConfig:
     window_s: float = 1.0  # s of trajectory sent to the arm at a time
     grid_s: float = 0.05  # s between the knots of the plan, which are the waypoints for the arm
     brake_acceleration: float = 4.0  # rad/s^2 of the fastest joint in a stop and at the end of a plan
+    window_acceleration: float = 1.5  # rad/s^2 that the end of a window adds to what its plan takes there
 
     def __post_init__(self) -> None:
-        for name in ("blend_s", "window_s", "grid_s", "brake_acceleration"):
+        for name in ("blend_s", "window_s", "grid_s", "brake_acceleration", "window_acceleration"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value > 0.0):
                 raise ValueError(f"{name} must be positive and finite, found {value}")
@@ -161,7 +162,8 @@ class ChunkScheduler:
             return None
         seconds, q, hand = (plan.times_ns[alive] - start_ns) / _NS, plan.q[alive], plan.hand[alive]
         dq = _finite_differences(seconds, q)
-        end, stretch = float(seconds[-1]), self._stretch(dq[-1], float(seconds[-1]))
+        end = float(seconds[-1])
+        stretch = _stretch(dq[-1], self.config.brake_acceleration, end)
         duration = max(end + stretch / 2.0, self.config.blend_s)
         knots = np.arange(math.ceil(duration * _NS / self._knot_ns) + 1) * self._knot_ns
         times = knots / _NS
@@ -224,7 +226,8 @@ class ChunkScheduler:
 
         Its waypoints are the plan's own knots from now + lead on, so that a window sent again repeats the same curve.
         Where the plan goes on beyond the window, the end of the window is slowed down along the path, so that an arm
-        that hears no more stops smoothly; a plan that is over gives two waypoints at rest.
+        that hears no more stops smoothly, with ``window_acceleration`` at most on top of the plan's own; a plan that is
+        over gives two waypoints at rest.
         """
         plan, earliest = self._trajectory, now_ns + self._lead_ns
         first = int(np.searchsorted(plan.times_ns, earliest))
@@ -235,7 +238,8 @@ class ChunkScheduler:
         left = (self.end_ns() - start_ns) / _NS
         end = self.config.window_s if duration_s is None else max(duration_s, 0.0)
         if end < left:
-            stretch = self._stretch(self.sample(start_ns + round(end * _NS)).dq, end)
+            last = int(np.searchsorted(plan.times_ns, start_ns + round(end * _NS))) + 1
+            stretch = _stretch(plan.dq[first:last], self.config.window_acceleration, end)
             times = np.arange(max(math.ceil((end + stretch / 2.0) * _NS / self._knot_ns), 1) + 1) * self._knot_ns / _NS
             path, pace = _slow_down(times, end, stretch)
             sample = plan.sample(start_ns + np.rint(path * _NS).astype(np.int64))
@@ -255,10 +259,6 @@ class ChunkScheduler:
         done = tuple(step for step in self._steps if step.time_ns <= now_ns)
         self._steps = self._steps[len(done) :]
         return done
-
-    def _stretch(self, dq: Array, end: float) -> float:
-        """How long (s) a path that ends with the velocity dq may take to come to rest at its end, at most all of it."""
-        return min(float(np.abs(dq).max()) / self.config.brake_acceleration, 2.0 * end)
 
     def _braking_knots(self, dq: Array) -> Times:
         """Knots (K,) ns, from zero, of a stop that takes the fastest of the velocities dq (..., 7) to rest."""
@@ -321,6 +321,11 @@ def _finite_differences(times: Array, q: Array) -> Array:
     slope = np.diff(q, axis=0) / h
     inner = (slope[:-1] * h[1:] + slope[1:] * h[:-1]) / (h[:-1] + h[1:])
     return np.concatenate([slope[:1], inner, slope[-1:]])
+
+
+def _stretch(dq: Array, acceleration: float, end: float) -> float:
+    """How long (s) a path with the velocities dq (..., 7) may take to come to rest at its end, at most all of it."""
+    return min(float(np.abs(dq).max()) / acceleration, 2.0 * end)
 
 
 def _slow_down(times: Array, end: float, stretch: float) -> tuple[Array, Array]:

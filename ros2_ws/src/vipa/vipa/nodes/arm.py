@@ -29,6 +29,7 @@ class ArmNode(ManagedNode):
         self._accepted = self._refused = 0
         self._detail = ""
         self._stopping = False
+        self._ends_ns = 0  # of the trajectory that is followed
         self._cycles_disconnected = self._cycle = 0
         self._trajectories = self.polled(JointTrajectoryMessage, "/fr3/joint_trajectory", RELIABLE)
         self._states = self.create_publisher(ArmState, "/fr3/state", LATEST)
@@ -58,6 +59,9 @@ class ArmNode(ManagedNode):
             self._stop_once()
         elif trajectory is not None:
             self._stream(trajectory)
+        elif self._is_abandoned():
+            self.get_logger().warning("arm: no further trajectory; stopping before the end of the last one")
+            self._stop_once()
         self._cycle += 1
         if self._cycle % STATE_CYCLES == 0:
             self._publish()
@@ -78,6 +82,12 @@ class ArmNode(ManagedNode):
             self._arm.stop()
             self._stopping = True
 
+    def _is_abandoned(self) -> bool:
+        """Whether the arm follows a trajectory that a living controller would have renewed by now."""
+        now_ns = self.clock.now_ns()
+        silent_s = (now_ns - self._accepted_at) * 1e-9
+        return not self._stopping and now_ns < self._ends_ns and silent_s > self.lab.control.trajectory_time_out
+
     def _stream(self, message: Any) -> None:
         assert self._arm is not None
         now_ns = self.clock.now_ns()
@@ -92,6 +102,7 @@ class ArmNode(ManagedNode):
             self._stopping = False
             self._accepted += 1
             self._accepted_stamp, self._accepted_at = start_ns, now_ns
+            self._ends_ns = start_ns + round(float(times[-1]) * 1e9)
         else:
             self._refused += 1
             self._detail = verdict.reason

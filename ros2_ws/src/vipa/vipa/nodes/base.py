@@ -25,6 +25,7 @@ from vipa.errors import VipaError
 from vipa.lab import LabConfig, load_lab
 from vipa.nodes.clock import FineClock
 from vipa.nodes.messages import to_time
+from vipa.process_watch import own_process
 from vipa.scheduling import request_real_time
 
 LATEST = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT, history=HistoryPolicy.KEEP_LAST)
@@ -83,7 +84,7 @@ class ManagedNode(LifecycleNode):
         self.lifecycle_state = "unconfigured"
         self.level, self.message = Heartbeat.OK, ""
         self._heartbeats = self.create_publisher(Heartbeat, "/supervisor/heartbeat", RELIABLE)
-        self._next_heartbeat = 0.0
+        self._next_heartbeat, self._process = 0.0, own_process()
         self._supervisor: Any = None
         self._supervisor_state: Any = None
         self._supervisor_seen = -1e9
@@ -268,7 +269,7 @@ class ManagedNode(LifecycleNode):
         self._next_heartbeat = time.monotonic() + HEARTBEAT_PERIOD_S
         beat = Heartbeat(node=self.get_name(), level=self.level, message=self.message)
         beat.header.stamp = to_time(self.clock.now_ns())
-        beat.lifecycle_state = self.lifecycle_state
+        beat.lifecycle_state, beat.process = self.lifecycle_state, self._process
         self._heartbeats.publish(beat)
 
 

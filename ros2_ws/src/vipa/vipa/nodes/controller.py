@@ -38,6 +38,7 @@ class ControllerNode(ManagedNode):
     def __init__(self) -> None:
         super().__init__("controller", period_s=0.01)
         self._controller: Controller | None = None
+        self._hand_ns: int | None = None  # of the newest reading of a connected hand
         self._waiting: deque[TraceRecord] = deque()
         self._starts: OrderedDict[int, int] = OrderedDict()  # of the windows sent, by the time of sending, ns
         self._acknowledgements: deque[tuple[int, int]] = deque(
@@ -68,6 +69,7 @@ class ControllerNode(ManagedNode):
         rest = np.array(control.kinematics.rest_posture)
         scheduler = ChunkScheduler(control.schedule, rest, np.ones(HAND_DIMENSION))
         self._controller = Controller(kinematics, SafetyGate(control.gate, kinematics), scheduler, control)
+        self._hand_ns = None
         self.set_period(1.0 / self.lab.control.rate)
 
     def activate(self) -> None:
@@ -110,6 +112,8 @@ class ControllerNode(ManagedNode):
     def _take_state(self) -> None:
         assert self._controller is not None
         arm, hand = self.take_latest(self._arm), self.take_latest(self._hand)
+        if hand is not None and hand.connected:
+            self._hand_ns = to_ns(hand.header.stamp)
         if arm is not None:
             taken = to_ns(arm.accepted_trajectory), to_ns(arm.accepted_at)
             if taken[1] and (not self._acknowledgements or taken != self._acknowledgements[-1]):
@@ -118,7 +122,7 @@ class ControllerNode(ManagedNode):
                 np.array(arm.joint_positions), np.array(arm.joint_velocities), to_ns(arm.header.stamp)
             )
             positions = np.array(hand.positions) if hand is not None and hand.connected else None
-            self._controller.update_state(snapshot, positions)
+            self._controller.update_state(snapshot, positions, self._hand_ns)
 
     def _take_instruction(self, now_ns: int) -> None:
         """Only after teleoperation does it matter here that the policy is told to go on."""
@@ -158,6 +162,8 @@ class ControllerNode(ManagedNode):
         if output is None:
             return
         self._waiting.extend(output.trace)
+        if output.reason:
+            self.get_logger().info(f"controller: the arm is stopped: {output.reason}")
         window = output.window
         if window is not None:
             self._starts[now_ns] = window.start_ns

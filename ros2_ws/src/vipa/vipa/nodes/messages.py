@@ -14,15 +14,15 @@ from vipa_msgs.msg import CommittedPlan as CommittedPlanMessage
 from vipa_msgs.msg import TeleopCommand as TeleopCommandMessage
 
 from vipa.errors import VipaError
-from vipa.reading import from_chunk_message, from_image, from_plan_message, from_pose, to_ns
+from vipa.reading import from_camera_info, from_chunk_message, from_image, from_plan_message, from_pose, to_ns
 from vipa.teleop.command import TeleopCommand
 from vipa_inference.policy import ActionChunk, CommittedPlan
 from vipa_inference.rotations import unit_quaternion
 
 __all__ = [
-    "from_chunk_message", "from_image", "from_joint_trajectory", "from_plan_message", "from_pose", "to_camera_info",
-    "to_chunk_message", "to_image", "to_joint_trajectory", "to_ns", "to_plan_message", "to_pose", "to_teleop_message",
-    "to_time",
+    "from_camera_info", "from_chunk_message", "from_image", "from_joint_trajectory", "from_plan_message", "from_pose",
+    "to_camera_info", "to_chunk_message", "to_image", "to_joint_trajectory", "to_ns", "to_plan_message", "to_pose",
+    "to_teleop_message", "to_time",
 ]  # fmt: skip
 Array = NDArray[np.float64]
 

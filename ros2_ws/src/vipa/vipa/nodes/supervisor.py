@@ -13,12 +13,16 @@ from vipa_msgs.msg import Heartbeat, SupervisorState
 
 from vipa.nodes.base import LATEST, RELIABLE, RELIABLE_DEEP, ManagedNode, run_node
 from vipa.nodes.messages import to_time
+from vipa.process_watch import ProcessWatch
 from vipa.scheduling import OPERATOR_PRIORITY
+from vipa.stop_memory import StopMemory
 from vipa.supervision import CellState, NodeReport, Supervision, Verdict
 
 TRANSITIONS = {"configure": Transition.TRANSITION_CONFIGURE, "activate": Transition.TRANSITION_ACTIVATE}
+WAIT_FOR_OPERATOR = ("policy",)
 RETRY_PERIOD_S = 2.0
 SETTLE_S = 0.3
+STOPPED = "stopped by the operator; call /supervisor/resume to go on"
 DIAGNOSTICS_PERIOD_S = 1.0
 
 
@@ -31,13 +35,17 @@ class SupervisorNode(ManagedNode):
         self.declare_parameter("namespaces", ["/camera", "/camera", "", "", "", ""])
         names = tuple(str(n) for n in self.get_parameter("nodes").value or ())
         namespaces = [str(n) for n in self.get_parameter("namespaces").value or ()]
-        self._supervision = Supervision(names, self.lab.supervisor.heartbeat_time_out)
+        self._supervision = Supervision(names, self.lab.supervisor.heartbeat_time_out, WAIT_FOR_OPERATOR)
+        self._memory = StopMemory()
+        self._recall_stop()
+        self._processes: dict[str, str] = {}  # of the nodes
+        self._watch = ProcessWatch()
         self._change_state = {
             name: self.create_client(ChangeState, f"{namespace}/{name}/change_state")
             for name, namespace in zip(names, namespaces, strict=True)
         }
-        self._pending: tuple[Any, float, str] | None = None
-        self._not_before: dict[str, float] = {}
+        self._pending: tuple[Any, float, tuple[str, str]] | None = None
+        self._not_before: dict[tuple[str, str], float] = {}  # of a transition of a node
         self._last: Verdict | None = None
         self._next_diagnostics = 0.0
         self._beats = self.polled(Heartbeat, "/supervisor/heartbeat", RELIABLE_DEEP)
@@ -50,8 +58,15 @@ class SupervisorNode(ManagedNode):
         """Read the heartbeats, decide, publish, ask for the next transition."""
         now = time.monotonic()
         for beat in self.take_all(self._beats):
+            if self._watch.has_ended(beat.process):
+                continue  # its last words
+            self._processes[beat.node] = beat.process
             report = NodeReport(beat.lifecycle_state, beat.level == Heartbeat.ERROR, beat.message, now)
-            self._supervision.heartbeat(beat.node, report)
+            if reason := self._supervision.heartbeat(beat.node, report):
+                self._memory.remember(reason)
+        for node, process in self._processes.items():
+            if self._watch.has_ended(process):
+                self._supervision.ended(node)
         self._publish(now)
         self._advance(now)
 
@@ -105,23 +120,35 @@ class SupervisorNode(ManagedNode):
         if transition is None:
             return
         node, name = transition
-        if now < self._not_before.get(node, 0.0) or not self._change_state[node].service_is_ready():
+        if now < self._not_before.get(transition, 0.0) or not self._change_state[node].service_is_ready():
             return
-        self._not_before[node] = now + (RETRY_PERIOD_S if name == "configure" else 0.2)
+        self._not_before[transition] = now + (RETRY_PERIOD_S if name == "configure" else 0.2)
         request = ChangeState.Request(transition=Transition(id=TRANSITIONS[name]))
-        self._pending = self._change_state[node].call_async(request), now + self.lab.supervisor.configure_time_out, node
+        deadline = now + self.lab.supervisor.configure_time_out
+        self._pending = self._change_state[node].call_async(request), deadline, transition
+
+    def _recall_stop(self) -> None:
+        """A supervisor that was killed while the cell was stopped, and is back, keeps it stopped."""
+        reason = self._memory.recall()
+        if reason:
+            self._supervision.stop(reason)
 
     def _on_stop(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         def stop() -> None:
-            self._supervision.stop("stopped by the operator; call /supervisor/resume to go on")
+            self._supervision.stop(STOPPED)
             self._publish(time.monotonic())
+            self._memory.remember(STOPPED)
 
         self.in_main(stop)
         response.success, response.message = True, "stopped"
         return response
 
     def _on_resume(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        trouble = self.in_main(lambda: self._supervision.resume(time.monotonic()))
+        def resume() -> str:
+            self._memory.forget()
+            return self._supervision.resume(time.monotonic())
+
+        trouble = self.in_main(resume)
         response.success, response.message = not trouble, trouble or "motion allowed"
         return response
 

@@ -1,5 +1,6 @@
 """What can be chosen about the recorder."""
 
+import math
 from dataclasses import dataclass
 
 MEGABYTE = 1_000_000
@@ -19,6 +20,7 @@ class RecorderConfig:
         queue_margin: what messages other than images may use beyond ``queue_size``.
         minimum_free: with less free space on the disk, the running episode is ended.
         minimum_free_to_start: with less, no episode is started.
+        write_rate: bytes per second that are written at most, on a disk that others need, too.
         reserve: space put by for the end of the file, which grows by about 2.4 kB for each second of an episode.
         longest_gap: s of ROS time without a frame of a camera after which it counts as lost.
         clock_jump: s by which ROS time may leap ahead of the wall, or step back, before it counts as a jump.
@@ -32,6 +34,7 @@ class RecorderConfig:
     queue_margin: int = 32 * MEGABYTE
     minimum_free: int = 1000 * MEGABYTE
     minimum_free_to_start: int = 3000 * MEGABYTE
+    write_rate: float = math.inf
     reserve: int = 16 * MEGABYTE
     longest_gap: float = 0.5
     clock_jump: float = 1.0
@@ -42,6 +45,7 @@ class RecorderConfig:
             "chunk_size",
             "queue_size",
             "queue_margin",
+            "write_rate",
             "reserve",
             "longest_gap",
             "clock_jump",

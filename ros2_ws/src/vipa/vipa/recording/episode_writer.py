@@ -229,7 +229,10 @@ class EpisodeWriter:
 
     def _close_chunk(self) -> None:
         self._closes_at = float("inf")
+        began, before = time.monotonic(), self._file.size
         self._file.close_chunk()
+        due = began + (self._file.size - before) / self._config.write_rate
+        time.sleep(max(due - time.monotonic(), 0.0))
         free, wanted = shutil.disk_usage(self.folder).free, self._config.minimum_free
         if free < wanted:
             raise _DiskFullError(

@@ -17,7 +17,10 @@ RECOVERABLE_ERRORS = (
     "joint_motion_generator_acceleration_discontinuity",
     "controller_torque_discontinuity",
 )
-"""Errors of the data link or of a command, after which the arm stands still and nothing was touched."""
+"""Errors of the data link or of a command, after which the arm stands still and nothing was touched.
+
+The driver recovers from them where it finds them when it connects, left by a client that ended in a motion.
+"""
 
 
 def _joints(values: Any) -> Joints:
@@ -51,7 +54,8 @@ class FR3Config:
         state_rate: rate (Hz) at which the state is read.
         mode: "waypoints" follows positions; "impedance" is compliant, for tasks with contact.
         impedance_stiffness: joint stiffness in mode "impedance" (N·m/rad); the damping is critical.
-        recoverable_errors: errors that the driver recovers from by itself.
+        recoverable_errors: errors from which the driver recovers by itself while it runs, so that the next trajectory
+            moves the arm; all others wait for the operator.
         recovery_attempts: how often it may do so within ``recovery_window`` seconds.
         connect_time_out: how long to wait for the robot to answer (s).
         realtime: "enforce" refuses a kernel without real-time scheduling.
@@ -78,7 +82,7 @@ class FR3Config:
     state_rate: float = 200.0
     mode: Literal["waypoints", "impedance"] = "waypoints"
     impedance_stiffness: Joints = (600.0, 600.0, 600.0, 600.0, 250.0, 150.0, 50.0)
-    recoverable_errors: tuple[str, ...] = RECOVERABLE_ERRORS
+    recoverable_errors: tuple[str, ...] = ()
     recovery_attempts: int = 3
     recovery_window: float = 60.0
     connect_time_out: float = 5.0

@@ -56,14 +56,14 @@ class FR3:
             self._connect()
 
     def reconnect(self) -> None:
-        """Make a new connection, after one was lost.
+        """Make a new connection, after one was lost; the arm does not move before ``recover``.
 
         Raises:
             HardwareError: as ``connect``.
         """
         with self._lock:
             self._close()
-            self._connect()
+            self._connect("the connection was lost: recover to go on")
 
     def close(self) -> None:
         """Stop smoothly and disconnect."""
@@ -139,11 +139,11 @@ class FR3:
             return f"the robot has sent no state for {worker.age:.1f} s"
         return ""
 
-    def _connect(self) -> None:
+    def _connect(self, held: str = "") -> None:
         if self.state().mode is not ArmMode.DISCONNECTED:
             return
         self._close()
-        worker = Worker(self.config, self._counters)
+        worker = Worker(self.config, self._counters, held)
         try:
             worker.opened.result(self.config.connect_time_out)
         except FutureTimeoutError:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from vipa.errors import HardwareError
-from vipa.hardware.fr3.config import FR3Config
+from vipa.hardware.fr3.config import RECOVERABLE_ERRORS, FR3Config
 from vipa.hardware.fr3.motion import Motion, motion_for
 from vipa.hardware.fr3.robot import configure_robot, load_franky, open_robot
 from vipa.hardware.fr3.state import ArmMode, ArmReading, mode_detail, mode_name, to_reading
@@ -32,13 +32,14 @@ class Worker:
     Args:
         config: the arm.
         counters: what happened so far; the worker adds to it.
+        held: why the operator has to recover the arm before it moves; empty: it may.
 
     Attributes:
         opened: done once the robot is ready; holds the error where it is not.
         reading: the latest state.
     """
 
-    def __init__(self, config: FR3Config, counters: Counter[str]) -> None:
+    def __init__(self, config: FR3Config, counters: Counter[str], held: str = "") -> None:
         self._config, self._counters = config, counters
         self._name = f"arm {config.address}"
         self.opened: Future[None] = Future()
@@ -50,9 +51,10 @@ class Worker:
         self._recovery: Future[None] | None = None
         self._closing = False
         self._configured = False
-        self._held = ""  # why the operator has to recover first
+        self._held = held  # why the operator has to recover first
         self._detail = ""  # what went wrong last
         self._rest_at = 0.0  # robot time at which the present plan ends
+        self._was_well = False  # the arm was idle, or in a motion of ours
         self._recoveries: deque[float] = deque()
         self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
         self._thread.start()
@@ -198,16 +200,20 @@ class Worker:
             self._held = _STOPPED
         elif self._held and reading.mode in (ArmMode.IDLE, ArmMode.STREAMING):
             reading = replace(reading, mode=ArmMode.USER_STOP, detail=self._held)
+        self._was_well |= reading.mode in (ArmMode.IDLE, ArmMode.STREAMING)
         if reading.mode is not self.reading.mode:
             logger.info("%s: %s %s", self._name, reading.mode.name, reading.detail)
         self.reading = reading
 
     def _may_recover(self) -> bool:
-        """Whether the driver may recover by itself: listed errors only, and not too often."""
+        """Whether the driver may recover by itself: listed errors only, and not too often.
+
+        Before the arm was well for the first time that goes for what another client has left.
+        """
         errors = self.reading.errors
         if self.reading.mode is not ArmMode.REFLEX or not errors or self._held:
             return False
-        if not set(errors) <= set(self._config.recoverable_errors):
+        if not set(errors) <= set(self._config.recoverable_errors if self._was_well else RECOVERABLE_ERRORS):
             return False
         now = time.monotonic()
         while self._recoveries and now - self._recoveries[0] > self._config.recovery_window:

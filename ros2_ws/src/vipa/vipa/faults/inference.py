@@ -1,0 +1,78 @@
+"""The policy server stalls, or is killed, while the arm moves by its chunks."""
+
+from collections.abc import Iterator
+
+from vipa.faults.camera import limit_and_hold, limit_violations, next_plan_ns
+from vipa.faults.cell import RunningCell, resume, wait_for_motion
+from vipa.faults.judging import largest, median, milliseconds, rest_ns
+from vipa.faults.outcome import Outcome
+from vipa.faults.suite import InjectionOptions
+from vipa.result import Bound
+
+STALLS_S = (0.2, 5.0)  # shortest and longest; the shortest are over before the arm has to stop
+BOUNDS: dict[str, Bound] = {
+    "hold_after_limit_max_ms": ("<=", 100.0),
+    "rest_after_limit_max_ms": ("<=", 300.0),
+    "limit_violations": ("==", 0.0),
+}
+BRAKING_NS = 300_000_000
+_READY_S = 60.0
+_BACK_S = 20.0
+_LOST_S = 2.0  # that a killed server stays away
+
+
+def inject(cell: RunningCell, options: InjectionOptions) -> Iterator[Outcome]:
+    """Stalls of random lengths, then kills."""
+    cell.server.start()
+    cell.wait_until(lambda: cell.seen.is_ready, _READY_S, "the cell is ready")
+    yield _measure(cell, options, "inference_stall")
+    yield _measure(cell, options, "policy_server_kill")
+
+
+def _measure(cell: RunningCell, options: InjectionOptions, fault: str) -> Outcome:
+    random = options.random(fault)
+    holds: list[float] = []
+    rests: list[float] = []
+    afters: list[float] = []
+    backs: list[float] = []
+    rode_through = 0
+    cell.request("reset_statistics")
+    for k in range(options.repeats):
+        wait_for_motion(cell, random.uniform(0.1, 1.5), _BACK_S)
+        begun_ns = cell.now_ns()
+        if fault == "inference_stall":
+            share = k / max(options.repeats - 1, 1)
+            cell.server.stall()
+            cell.wait(STALLS_S[0] + share**2 * (STALLS_S[1] - STALLS_S[0]))
+            cell.server.go_on()
+        else:
+            cell.server.kill()
+            cell.wait(_LOST_S)
+            cell.server.start()
+        over_ns, seen = cell.now_ns(), cell.seen
+        if not seen.is_ready:
+            resume(cell)
+        cell.wait_until(lambda at=over_ns: any(p.chunk_id is not None and p.time_ns > at for p in cell.seen.plans),
+                        _BACK_S, "a chunk after the fault")  # fmt: skip
+        limit_ns, hold = limit_and_hold(seen, begun_ns, cell.lab.control.observation_age_limit)
+        again_ns = next_plan_ns(seen, hold)
+        if hold is None or again_ns is None:
+            rode_through += 1
+            continue
+        at_rest_ns = rest_ns(seen.samples, begun_ns, again_ns)
+        holds.append(milliseconds(limit_ns, hold.time_ns))
+        backs.append(milliseconds(over_ns, again_ns))
+        if again_ns - hold.time_ns > BRAKING_NS or at_rest_ns is not None:  # else over before rest
+            rests.append(milliseconds(limit_ns, at_rest_ns))
+            afters.append(milliseconds(begun_ns, at_rest_ns))
+    figures = {
+        "hold_after_limit_max_ms": largest(holds),
+        "rest_after_limit_max_ms": largest(rests),
+        "rest_p50_ms": median(afters),
+        "rest_max_ms": largest(afters),
+        "over_before_hold": float(rode_through),
+        "back_max_ms": largest(backs),
+        "limit_violations": limit_violations(cell),
+    }
+    details = {"hold_after_limit_ms": holds, "rest_after_limit_ms": rests, "rest_ms": afters, "back_ms": backs}
+    return Outcome(fault, options.repeats, figures, BOUNDS, details)

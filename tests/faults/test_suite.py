@@ -1,0 +1,67 @@
+"""Outcomes, the choice of injections, and the result that is made of them."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from vipa.errors import ConfigurationError
+from vipa.faults.outcome import Outcome
+from vipa.faults.policy_server import CLOSED_WAVE
+from vipa.faults.suite import INJECTIONS, InjectionOptions, make_result, read_outcomes, run_suite, select
+from vipa.graph import GraphArguments
+from vipa_inference.registry import make_policy
+
+GOOD = Outcome("stop", 3, {"rest_max_ms": 120.0}, {"rest_max_ms": ("<=", 300.0)}, {"rest_ms": [120.0]})
+
+
+def test_an_outcome_holds_only_where_something_was_injected_and_every_bound_is_met() -> None:
+    assert GOOD.holds
+    assert not Outcome("stop", 0, {}).holds
+    slow = Outcome("stop", 3, {"rest_max_ms": math.inf}, GOOD.bounds)
+    assert not slow.holds
+    assert "FAIL stop (3 times): rest_max_ms inf; rest_max_ms: inf, must be <= 300" in slow.line()
+    assert not Outcome("stop", 3, {"rest_max_ms": math.nan}, GOOD.bounds).holds
+
+
+def test_outcomes_survive_their_file(tmp_path: Path) -> None:
+    path = tmp_path / "outcomes.jsonl"
+    path.write_text(json.dumps(GOOD.as_mapping()) + "\n" + '{"name": "half a li')
+    assert read_outcomes(path) == [GOOD]
+
+
+def test_the_result_names_each_figure_after_its_fault_and_fails_with_one_of_them() -> None:
+    result = make_result([GOOD], ends_well=True)
+    assert result.figures == {"stop_rest_max_ms": 120.0}
+    assert result.passed
+    assert not make_result([GOOD, Outcome("hand_unfinished", 0, {})], ends_well=True).passed
+    assert not make_result([GOOD], ends_well=False).passed
+    assert not make_result([], ends_well=True).passed
+
+
+def test_injections_are_chosen_by_name_and_run_in_their_own_order() -> None:
+    assert select("") == INJECTIONS
+    assert [injection.name for injection in select("hand,camera")] == ["camera", "hand"]
+    with pytest.raises(ConfigurationError, match="no injection 'hands'; known: "):
+        select("hands")
+
+
+@pytest.mark.parametrize("injection", INJECTIONS, ids=lambda injection: injection.name)
+def test_every_injection_can_be_imported(injection: object) -> None:
+    assert callable(injection.inject)  # type: ignore[attr-defined]
+
+
+def test_random_moments_are_those_of_the_seed() -> None:
+    first, again, other = InjectionOptions(seed=1), InjectionOptions(seed=1), InjectionOptions(seed=2)
+    assert first.random("hand").random() == again.random("hand").random() != other.random("hand").random()
+
+
+def test_a_real_laboratory_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="only in a simulated laboratory"):
+        run_suite(select("stop"), InjectionOptions(), GraphArguments(lab="example_real"))
+
+
+def test_the_wave_of_the_suite_keeps_its_hand_closed() -> None:
+    policy = make_policy("wave", **CLOSED_WAVE)
+    assert {pose.hand for pose in policy.config.poses} == {0.2}  # type: ignore[attr-defined]
