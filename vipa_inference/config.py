@@ -212,10 +212,47 @@ NANO = VipaVlaConfig(
     action=ActionHeadConfig(width=256, layers=6, heads=8, max_prefix=8),
     prompt=PromptConfig(template="{images}{instruction}", separator="", text_tokens=64),
 )
+PICO = VipaVlaConfig(
+    name="pico",
+    semantic=SemanticEncoderConfig(image_size=96, patch_size=12, width=128, layers=4, heads=4, feed_forward=512),
+    spatial=SpatialEncoderConfig(
+        image_size=96,
+        patch_size=12,
+        encoder_width=96,
+        encoder_layers=3,
+        encoder_heads=4,
+        decoder_width=96,
+        decoder_layers=2,
+        decoder_heads=4,
+        state_heads=4,
+        state_tokens=8,
+        head="linear",
+        local_memory=8,
+        memory_layers=1,
+    ),
+    fusion=FusionConfig(heads=4),
+    language=LanguageModelConfig(
+        width=128,
+        layers=4,
+        heads=4,
+        key_value_heads=2,
+        head_width=32,
+        feed_forward=512,
+        vocabulary=768,
+        image_token_id=2,
+        image_begin_id=0,
+        image_end_id=1,
+        tokenizer="qwen",
+    ),
+    action=ActionHeadConfig(width=128, layers=2, heads=4, max_prefix=8),
+    prompt=PromptConfig(text_tokens=96),
+)
 PRESETS: dict[str, VipaVlaConfig] = {
     "2b": VipaVlaConfig(action=ActionHeadConfig(max_prefix=8)),
     "nano": NANO,
+    "pico": PICO,
 }
+"""``pico`` is for trying all stages on one CPU core; its tokenizer is learned in stage 0."""
 
 
 def internvl_config(config: VipaVlaConfig) -> Any:

@@ -1,5 +1,6 @@
 """Tokenizers: instructions as ids of the language model's vocabulary."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -7,10 +8,18 @@ from vipa_inference.config import LanguageModelConfig
 from vipa_inference.policy import PolicyError
 
 TOKENIZER_FILE = "tokenizer.json"
+END = "<|im_end|>"
+BYTES = 256
 
 
 class Tokenizer(Protocol):
-    """Text to ids."""
+    """Text to ids, and back.
+
+    Attributes:
+        end_id: ends an answer.
+    """
+
+    end_id: int
 
     def encode(self, text: str, special: bool = False) -> list[int]:
         """Ids of a text.
@@ -23,6 +32,10 @@ class Tokenizer(Protocol):
         Raises:
             PolicyError: the text cannot be encoded.
         """
+        ...
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of ids; those that stand for no text are left out."""
         ...
 
 
@@ -44,7 +57,9 @@ def make_tokenizer(config: LanguageModelConfig, folder: Path | None) -> Tokenize
 
 
 class ByteTokenizer:
-    """The ids 0-255 are the bytes of the text in UTF-8; no text stands for a special token."""
+    """The ids 0-255 are the bytes of the text in UTF-8; no text stands for a special token, and 0 ends an answer."""
+
+    end_id = 0
 
     def encode(self, text: str, special: bool = False) -> list[int]:
         """One id per byte; ``special`` changes nothing."""
@@ -52,6 +67,10 @@ class ByteTokenizer:
             return list(text.encode())
         except UnicodeEncodeError as error:
             raise PolicyError(f"tokenizer bytes: no valid Unicode at character {error.start}") from None
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of its bytes; what is no valid UTF-8 is replaced."""
+        return bytes(one for one in ids if 0 < one < BYTES).decode(errors="replace")
 
 
 class QwenTokenizer:
@@ -83,6 +102,10 @@ class QwenTokenizer:
         size = self._tokenizer.get_vocab_size(with_added_tokens=True)
         if size > config.vocabulary:
             raise PolicyError(f"{file}: {size} tokens, the model knows {config.vocabulary}. Use its own file")
+        end = self._tokenizer.token_to_id(END)
+        if end is None:
+            raise PolicyError(f"{file}: has no token {END}. Use the model's own file")
+        self.end_id = int(end)
 
     def encode(self, text: str, special: bool = False) -> list[int]:
         """Ids of a text, without any that the tokenizer would add at its ends."""
@@ -91,6 +114,11 @@ class QwenTokenizer:
             return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
         except (TypeError, UnicodeError) as error:
             raise PolicyError(f"tokenizer qwen: the text is no valid Unicode: {error}") from None
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of ids that the tokenizer knows, without special tokens."""
+        known = [one for one in ids if self._tokenizer.id_to_token(one) is not None]
+        return str(self._tokenizer.decode(known, skip_special_tokens=True))
 
 
 def _read(file: Path) -> Any:

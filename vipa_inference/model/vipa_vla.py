@@ -94,14 +94,18 @@ class VipaVla(nn.Module):
         Raises:
             ValueError: the model has a spatial encoder, but there are no pixels for it.
         """
-        vision_tower = self.internvl.model.vision_tower
-        semantic = vision_tower(pixel_values=semantic_pixels.flatten(0, 1)).last_hidden_state[:, 1:]
-        semantic = semantic.unflatten(0, semantic_pixels.shape[:2])
+        semantic = self.semantic_features(semantic_pixels)
         if self.spatial_encoder is None:
             return semantic, None
         if spatial_pixels is None:
             raise ValueError("spatial_pixels: missing, but the model has a spatial encoder")
         return semantic, self.spatial_encoder.features(spatial_pixels)
+
+    def semantic_features(self, pixels: Tensor) -> Tensor:
+        """What the semantic encoder alone sees, (B, F, N_v, d_v), of pixels (B, F, 3, S, S)."""
+        vision_tower = self.internvl.model.vision_tower
+        patches = vision_tower(pixel_values=pixels.flatten(0, 1)).last_hidden_state[:, 1:]
+        return patches.unflatten(0, pixels.shape[:2])
 
     def image_tokens(self, semantic: Tensor, spatial: Tensor | None) -> Tensor:
         """Image tokens (B, F, N, D) of what ``visual_features`` returned: fused, shuffled and projected."""
@@ -138,12 +142,24 @@ class VipaVla(nn.Module):
         ).last_hidden_state
         return hidden[:, -queries.shape[1] :]
 
-    def logits(self, input_ids: Tensor, attention_mask: Tensor, image_tokens: Tensor) -> Tensor:
-        """Next-token logits (B, L, vocabulary) of text and motion tokens, for stages 1 and 2."""
+    def logits(
+        self, input_ids: Tensor, attention_mask: Tensor, image_tokens: Tensor, chosen: Tensor | None = None
+    ) -> Tensor:
+        """Next-token logits of text and motion tokens, for stages 1 and 2.
+
+        Args:
+            input_ids: (B, L).
+            attention_mask: (B, L).
+            image_tokens: of all images of the batch in their order, (..., D).
+            chosen: (B, L) bool, the places whose logits are wanted; None: all.
+
+        Returns:
+            (B, L, vocabulary), or (M, vocabulary) of the M chosen places.
+        """
         hidden = self.internvl.model.language_model(
             inputs_embeds=self.embed(input_ids, image_tokens), attention_mask=attention_mask, use_cache=False
         ).last_hidden_state
-        return self.internvl.lm_head(hidden)
+        return self.internvl.lm_head(hidden if chosen is None else hidden[chosen])
 
     def action_loss(
         self,

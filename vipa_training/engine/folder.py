@@ -8,6 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, cast
 
+from vipa_training.engine.distributed import World
 from vipa_training.engine.errors import TrainingError
 
 CONFIG, LOCK = "training.json", ".lock"
@@ -76,6 +77,25 @@ class TrainingFolder:
         partial = self.folder / f"{CONFIG}.partial"
         partial.write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
         os.replace(partial, self.folder / CONFIG)
+
+
+class _NoFolder:
+    def __enter__(self) -> None:
+        """Do nothing."""
+
+    def __exit__(self, *_: object) -> None:
+        """Do nothing."""
+
+
+def held(folder: Path, description: Mapping[str, Any], world: World) -> TrainingFolder | _NoFolder:
+    """The training's folder, which the first process holds for all.
+
+    Raises:
+        TrainingError: see ``TrainingFolder``.
+    """
+    found = TrainingFolder(folder, description) if world.is_first else _NoFolder()
+    world.wait()
+    return found
 
 
 def _flat(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

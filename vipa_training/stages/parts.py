@@ -21,6 +21,7 @@ PARTS: dict[str, tuple[str, ...]] = {
 
 ENCODERS = ("semantic_encoder", "spatial_encoder")
 LEARNING: dict[str, tuple[str, ...]] = {
+    "stage0": (*ENCODERS, "projector", "language_model"),
     "stage1": ("fusion",),
     "stage2": ("fusion", "language_model"),
     "stage3": ("fusion", "projector", "language_model", "action_queries", "action_head"),

@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,18 +10,18 @@ from typing import Any, TypeVar
 from torch import Tensor
 from tqdm import tqdm
 
-from vipa_inference.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from vipa_inference.checkpoint import Checkpoint, load_checkpoint
 from vipa_inference.config import VipaVlaConfig
 from vipa_inference.model.vipa_vla import VipaVla
 from vipa_inference.policy import PolicyError
 from vipa_inference.processing import Processor
 from vipa_inference.statistics import Statistics
-from vipa_inference.tokenizers import TOKENIZER_FILE, make_tokenizer
+from vipa_inference.tokenizers import make_tokenizer
 from vipa_training.data.errors import DatasetError
 from vipa_training.data.reader import Dataset
 from vipa_training.engine.distributed import World
 from vipa_training.engine.errors import TrainingError
-from vipa_training.engine.folder import TrainingFolder
+from vipa_training.engine.folder import held
 from vipa_training.engine.loader import Batch
 from vipa_training.engine.loop import Loop, Task
 from vipa_training.engine.metrics import Record
@@ -38,7 +37,7 @@ from vipa_training.stages.features import FeatureStore, compute_features, kept_a
 from vipa_training.stages.optimisation import post_training_groups
 from vipa_training.stages.parts import ENCODERS, PartCount, accounting, blocks_of, count_parts, let_learn
 from vipa_training.stages.recipes import Stage3Config
-from vipa_training.stages.start import Start, make_model
+from vipa_training.stages.start import Start, make_model, save_trained
 
 T = TypeVar("T")
 Say = Callable[[str], None]
@@ -105,7 +104,7 @@ def post_train(
         say(accounting(parts))
         kind = _feature_kind(config, start.config, len(rows.row), say)
         description = _description(start, begun, dataset, rows, statistics, config)
-        with _held(out, description, world):
+        with held(out, description, world):
             model.to(world.device)
             features = _features(model, processor, dataset, kind, config, world, show_progress)
             samples = DemonstrationSamples(
@@ -117,7 +116,7 @@ def post_train(
                 optimisation=config.optimisation,
                 samples=samples,
                 loss=lambda batch: flow_loss(model, batch, config.draws),
-                save=lambda tensors: _save(out, tensors, start, statistics),
+                save=lambda tensors: save_trained(out, tensors, start, statistics.to_mapping()),
                 methods=("action_loss",),
                 blocks=blocks_of(model),
                 errors=READ_ERRORS,
@@ -197,27 +196,6 @@ def _description(
         "dataset": {"folder": str(dataset.root.resolve()), "rows": len(rows.row), "sha256": digest.hexdigest()},
         "statistics": statistics.hash,
     }
-
-
-class _NoFolder:
-    def __enter__(self) -> None:
-        """Do nothing."""
-
-    def __exit__(self, *_: object) -> None:
-        """Do nothing."""
-
-
-def _held(out: Path, description: dict[str, Any], world: World) -> TrainingFolder | _NoFolder:
-    """The training's folder, which the first process holds for all."""
-    held = TrainingFolder(out, description) if world.is_first else _NoFolder()
-    world.wait()
-    return held
-
-
-def _save(out: Path, tensors: dict[str, Tensor], start: Start, statistics: Statistics) -> None:
-    save_checkpoint(out, tensors, start.config, statistics.to_mapping())
-    if start.checkpoint is not None and start.config.language.tokenizer == "qwen":
-        shutil.copyfile(start.checkpoint / TOKENIZER_FILE, out / TOKENIZER_FILE)
 
 
 def _nothing(_: str) -> None:

@@ -1,17 +1,21 @@
 """What a training begins with: a checkpoint, or a preset with random weights; with options of the model changed."""
 
 import dataclasses
-from collections.abc import Sequence
+import shutil
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor
 
-from vipa_inference.checkpoint import Checkpoint, check_keys, read_config, shapes
+from vipa_inference.checkpoint import Checkpoint, check_keys, read_config, save_checkpoint, shapes
 from vipa_inference.config import PRESETS, SpatialEncoderConfig, VipaVlaConfig
 from vipa_inference.model.vipa_vla import VipaVla
 from vipa_inference.policy import PolicyError
 from vipa_inference.registry import configure
+from vipa_inference.tokenizers import TOKENIZER_FILE
 from vipa_training.engine.config import merged
 from vipa_training.engine.distributed import tensors_of
 from vipa_training.engine.errors import TrainingError
@@ -85,3 +89,14 @@ def make_model(start: Start, begun: Checkpoint | None, seed: int) -> VipaVla:
         for name, tensor in wanted.items():
             tensor.copy_(found[name])
     return model
+
+
+def save_trained(out: Path, tensors: Mapping[str, Tensor], start: Start, statistics: Mapping[str, Any] | None) -> None:
+    """Write the checkpoint of a training, with the tokenizer of the one that it began with.
+
+    Raises:
+        CheckpointError: it cannot be written.
+    """
+    save_checkpoint(out, tensors, start.config, statistics)
+    if start.checkpoint is not None and start.config.language.tokenizer == "qwen":
+        shutil.copyfile(start.checkpoint / TOKENIZER_FILE, out / TOKENIZER_FILE)
