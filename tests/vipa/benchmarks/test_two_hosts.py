@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import signal
 import socket
 import subprocess
 import sys
@@ -159,6 +160,6 @@ def test_two_hosts_see_each_other_late_and_nothing_else_and_leave_nothing_behind
         inside = int(server.pid)
         with pytest.raises(ConfigurationError, match="false: failed"):
             robot.run(["false"])
-        end(server)
+        end(server, signal.SIGTERM)  # SIGINT may be ignored, as in a shell's background
         server.wait(10)
     assert not os.path.exists(f"/proc/{inside}")
