@@ -37,7 +37,7 @@ LONG_LOG := logs/long_tests.log
 
 test: setup
 	@mkdir -p logs; export OMP_NUM_THREADS=1; status=0; \
-	nice -n 5 bash -c '$(PYTEST) -m "($(LONG)) and not end_to_end" --timeout 1800' >$(LONG_LOG) 2>&1 & long=$$!; \
+	nice -n 5 bash -c '($(PYTEST) -m long --timeout 1800); long=$$?; ($(PYTEST) -m "processes and not long") && exit $$long' >$(LONG_LOG) 2>&1 & long=$$!; \
 	trap "kill $$long 2>/dev/null" EXIT; \
 	$(MAKE) --no-print-directory lint || exit; \
 	($(PYTEST) -m "($(TIMED)) and not ($(LONG) or end_to_end)") || status=1; \
