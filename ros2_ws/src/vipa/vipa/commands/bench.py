@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,7 +13,7 @@ from vipa.benchmarks.soak import read_samples, soak_result
 from vipa.benchmarks.teleop import BOUNDS as TELEOP_BOUNDS
 from vipa.benchmarks.teleop import write_script
 from vipa.bringup import run_graph, say
-from vipa.commands import add_command
+from vipa.commands import add_command, finish, say_beside
 from vipa.commands.bringup import (
     add_graph_options,
     add_recorder_options,
@@ -280,7 +279,5 @@ def _explained(benchmark: str, extra: str) -> Generator[None]:
 
 def _report(result: Result, options: argparse.Namespace) -> int:
     """Print a result, write it where it is wanted, and give the exit status."""
-    print(result.report(), file=sys.stderr if options.json == "-" else sys.stdout)
-    if options.json:
-        result.write(options.json)
-    return 0 if result.passed else 1
+    say_beside(options)(result.report())
+    return finish(result, options)

@@ -5,11 +5,10 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from vipa.commands import Subparsers, add_command
+from vipa.commands import Subparsers, add_command, finish, say_beside
 from vipa.environment import repository_folder
 from vipa.errors import ConfigurationError, VipaError
 from vipa.result import Result
@@ -131,11 +130,11 @@ def _run_generate(options: argparse.Namespace) -> int:
     start = time.monotonic()
     status = subprocess.run(command, check=False).returncode
     if status:
-        return _finish(Result("dataset generate", False, details={"exit_status": status}), options)
+        return finish(Result("dataset generate", False, details={"exit_status": status}), options)
     with Dataset(options.dataset) as dataset:
         figures = {"episodes": float(len(dataset.episodes)), "rows": float(dataset.length)}
     result = Result("dataset generate", True, figures, details={"wall_s": time.monotonic() - start})
-    return _finish(result, options)
+    return finish(result, options)
 
 
 def _run_export(options: argparse.Namespace) -> int:
@@ -154,16 +153,18 @@ def _run_export(options: argparse.Namespace) -> int:
     lab = load_lab(options.lab) if options.lab else None
     results = TrialLog(options.trials).read() if options.trials else []
     listed = recordings(options.recordings)
-    done = export_recordings(listed, options.out, config, lab, results, _say(options))
+    done = export_recordings(listed, options.out, config, lab, results, say_beside(options))
     figures = {
         "exported": float(len(done.episodes)),
         "refused": float(len(done.refused)),
         "known": float(done.known),
         "rows": sum(report["rows"] for report in done.episodes.values()),
     }
-    _say(options)(f"{len(done.episodes)} exported, {done.known} were there already, {len(done.refused)} not exported")
+    say_beside(options)(
+        f"{len(done.episodes)} exported, {done.known} were there already, {len(done.refused)} not exported"
+    )
     details = {"dataset": str(options.out), "episodes": done.episodes, "refused": done.refused}
-    return _finish(Result("dataset export", bool(done.episodes or done.known), figures, details=details), options)
+    return finish(Result("dataset export", bool(done.episodes or done.known), figures, details=details), options)
 
 
 def _run_check(options: argparse.Namespace) -> int:
@@ -172,11 +173,11 @@ def _run_check(options: argparse.Namespace) -> int:
     problems: list[str] = []
     for problem in check_dataset(options.dataset):
         problems.append(problem)
-        _say(options)(problem)
+        say_beside(options)(problem)
     if not problems:
-        _say(options)("clean")
+        say_beside(options)("clean")
     figures = {"problems": float(len(problems))}
-    return _finish(Result("dataset check", not problems, figures, details={"problems": problems}), options)
+    return finish(Result("dataset check", not problems, figures, details={"problems": problems}), options)
 
 
 def _run_stats(options: argparse.Namespace) -> int:
@@ -192,16 +193,16 @@ def _run_stats(options: argparse.Namespace) -> int:
         write_json(options.dataset / STATISTICS, statistics)
     except OSError as error:
         raise VipaError(f"{options.dataset / STATISTICS}: cannot be written: {error.strerror}") from None
-    _say(options)(f"statistics of {figures['episodes']:.0f} episodes, {figures['rows']:.0f} rows")
-    return _finish(Result("dataset stats", True, figures, details={"statistics": statistics}), options)
+    say_beside(options)(f"statistics of {figures['episodes']:.0f} episodes, {figures['rows']:.0f} rows")
+    return finish(Result("dataset stats", True, figures, details={"statistics": statistics}), options)
 
 
 def _run_merge(options: argparse.Namespace) -> int:
     from vipa_training.data.merge import merge_datasets
 
     count = sum(1 for _ in merge_datasets(options.datasets, options.out))
-    _say(options)(f"{count} episodes of {len(options.datasets)} datasets in {options.out}")
-    return _finish(Result("dataset merge", True, {"episodes": float(count)}), options)
+    say_beside(options)(f"{count} episodes of {len(options.datasets)} datasets in {options.out}")
+    return finish(Result("dataset merge", True, {"episodes": float(count)}), options)
 
 
 def _run_view(options: argparse.Namespace) -> int:
@@ -218,9 +219,9 @@ def _run_view(options: argparse.Namespace) -> int:
         page = dataset_page(dataset, shown)
     path = options.out or options.dataset.with_name(f"{options.dataset.resolve().name}.html")
     write_durably(path, page)
-    _say(options)(f"page: {path}")
+    say_beside(options)(f"page: {path}")
     figures = {"episodes": float(len(shown)), "megabytes": len(page) / 1e6}
-    return _finish(Result("dataset view", True, figures, details={"page": str(path)}), options)
+    return finish(Result("dataset view", True, figures, details={"page": str(path)}), options)
 
 
 def _run_import(options: argparse.Namespace) -> int:
@@ -234,10 +235,10 @@ def _run_import(options: argparse.Namespace) -> int:
     folder = options.recordings or repository_folder() / "recordings"
     with Dataset(options.source) as dataset:
         episode = import_episode(dataset, options.episode, folder, options.lab)
-    _say(options)(f"{folder / episode.name}: {episode.messages} messages, {sum(episode.frames.values())} frames")
+    say_beside(options)(f"{folder / episode.name}: {episode.messages} messages, {sum(episode.frames.values())} frames")
     figures = {"messages": float(episode.messages), "duration_s": episode.duration}
     details = {"recording": str(folder / episode.name), "frames": episode.frames}
-    return _finish(Result("dataset import", episode.ended == "stopped", figures, details=details), options)
+    return finish(Result("dataset import", episode.ended == "stopped", figures, details=details), options)
 
 
 def _import_demonstrations(options: argparse.Namespace) -> int:
@@ -257,7 +258,7 @@ def _import_demonstrations(options: argparse.Namespace) -> int:
         raise ConfigurationError("dataset import: --rotate-pictures: RoboCasa's are upright in its files")
     else:
         read = partial(robocasa.read_demonstration, cameras=cameras)
-    say = _say(options)
+    say = say_beside(options)
     done = import_demonstrations(options.source, options.out, read, options.keep_no_ops, say)
     for name, reason in done.refused.items():
         say(f"{name}: left out: {reason}")
@@ -265,15 +266,4 @@ def _import_demonstrations(options: argparse.Namespace) -> int:
     figures = {"imported": float(done.episodes), "known": float(done.known), "refused": float(len(done.refused))}
     figures |= {"rows": float(done.rows), "no_ops": float(done.no_ops)}
     details = {"dataset": str(options.out), "refused": done.refused}
-    return _finish(Result("dataset import", bool(done.episodes or done.known), figures, details=details), options)
-
-
-def _say(options: argparse.Namespace) -> Callable[[str], None]:
-    output = sys.stderr if options.json == "-" else sys.stdout
-    return lambda line: print(line, file=output)
-
-
-def _finish(result: Result, options: argparse.Namespace) -> int:
-    if options.json:
-        result.write(options.json)
-    return 0 if result.passed else 1
+    return finish(Result("dataset import", bool(done.episodes or done.known), figures, details=details), options)

@@ -3,12 +3,11 @@
 import argparse
 import os
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from vipa.commands import Subparsers, add_command
+from vipa.commands import Subparsers, add_command, finish, say_beside
 from vipa.commands.hand3d_evaluation import add_evaluate
 from vipa.errors import ConfigurationError, VipaError
 from vipa.result import Result
@@ -102,14 +101,14 @@ def _run_build(options: argparse.Namespace) -> int:
     from vipa_training.hand3d.pipeline.report import report
 
     config, places = _build_config(options), _places(options)
-    built = build(config, places, max(1, options.workers), options.engine, _say(options), sys.stderr.isatty())
-    _say(options)(report(built.description))
+    built = build(config, places, max(1, options.workers), options.engine, say_beside(options), sys.stderr.isatty())
+    say_beside(options)(report(built.description))
     counts = {kind: sum(found["category"].values()) for kind, found in built.description["items"].items()}
     figures: dict[str, float] = {f"{kind}_items": float(count) for kind, count in counts.items()}
     figures |= {f"clips_{name}": float(count) for name, count in built.description["clips"].items()}
     if built.clips:
         per_core = built.items_per_second
-        _say(options)(
+        say_beside(options)(
             f"{built.clips} clips in {built.seconds:.1f} s by {built.workers} workers: "
             f"{built.clips / built.seconds:.1f} clips/s, {per_core:.0f} samples/s per core"
         )
@@ -119,7 +118,7 @@ def _run_build(options: argparse.Namespace) -> int:
             "samples_per_second_per_core": per_core,
         }
     details = {"dataset": str(options.out), "description": built.description, "workers": built.workers}
-    return _finish(Result("hand3d build", bool(sum(counts.values())), figures, details=details), options)
+    return finish(Result("hand3d build", bool(sum(counts.values())), figures, details=details), options)
 
 
 def _build_config(options: argparse.Namespace) -> Any:
@@ -166,20 +165,9 @@ def _run_view(options: argparse.Namespace) -> int:
 
     path = options.out or options.dataset.with_name(f"{options.dataset.resolve().name}.png")
     clip = draw_clip(options.dataset, options.clip, path)
-    _say(options)(f"clip {clip}: {path}")
-    return _finish(Result("hand3d view", True, details={"clip": clip, "picture": str(path)}), options)
+    say_beside(options)(f"clip {clip}: {path}")
+    return finish(Result("hand3d view", True, details={"clip": clip, "picture": str(path)}), options)
 
 
 def _missing(error: ModuleNotFoundError) -> ConfigurationError:
     return ConfigurationError(f"hand3d: the package {error.name} is missing; pip install '.[hand3d,data]'")
-
-
-def _say(options: argparse.Namespace) -> Callable[[str], None]:
-    output = sys.stderr if options.json == "-" else sys.stdout
-    return lambda line: print(line, file=output)
-
-
-def _finish(result: Result, options: argparse.Namespace) -> int:
-    if options.json:
-        result.write(options.json)
-    return 0 if result.passed else 1

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from vipa.bringup import new_log_folder
-from vipa.commands import Subparsers, add_command
+from vipa.commands import Subparsers, add_command, finish
 from vipa.commands.client import add_domain, ask, client_environment
 from vipa.environment import repository_folder
 from vipa.graph import recorder_beside
@@ -77,7 +77,7 @@ def _run_recorder(options: argparse.Namespace) -> int:
     command = [sys.executable, "-m", node.module, "--ros-args", "-r", f"__node:={node.name}",
                "--params-file", str(parameters)]  # fmt: skip
     status = subprocess.run(command, env=client_environment(options.domain), check=False).returncode
-    return _finish(Result("record run", status == 0, details={"exit_status": status}), options)
+    return finish(Result("record run", status == 0, details={"exit_status": status}), options)
 
 
 def _run_call(options: argparse.Namespace) -> int:
@@ -85,7 +85,7 @@ def _run_call(options: argparse.Namespace) -> int:
     answer = ask(f"record {options.command}", CLIENT, arguments, options.domain)
     line = " ".join(word for word in (f"{answer['episode']}:" if answer["episode"] else "", answer["message"]) if word)
     print(line, file=sys.stderr if options.json == "-" or not answer["success"] else sys.stdout)
-    return _finish(Result(f"record {options.command}", bool(answer["success"]), details=answer), options)
+    return finish(Result(f"record {options.command}", bool(answer["success"]), details=answer), options)
 
 
 def _run_list(options: argparse.Namespace) -> int:
@@ -111,7 +111,7 @@ def _run_list(options: argparse.Namespace) -> int:
     }
     details = {"folder": str(_folder(options)), "episodes": [asdict(episode) for episode in episodes],
                "problems": {e.folder.name: e.problem for e in listed if e.episode is None}}  # fmt: skip
-    return _finish(Result("record list", True, figures, details=details), options)
+    return finish(Result("record list", True, figures, details=details), options)
 
 
 def _run_recover(options: argparse.Namespace) -> int:
@@ -142,14 +142,8 @@ def _run_recover(options: argparse.Namespace) -> int:
         for item in recovery.recovered
     }
     result = Result("record recover", not recovery.problems, figures, details=details | {"problems": recovery.problems})
-    return _finish(result, options)
+    return finish(result, options)
 
 
 def _folder(options: argparse.Namespace) -> Path:
     return options.folder if options.folder is not None else repository_folder() / "recordings"
-
-
-def _finish(result: Result, options: argparse.Namespace) -> int:
-    if options.json:
-        result.write(options.json)
-    return 0 if result.passed else 1

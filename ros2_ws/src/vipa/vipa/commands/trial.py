@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vipa.bringup import run_graph, say
-from vipa.commands import add_command
+from vipa.commands import add_command, finish
 from vipa.commands.bringup import add_graph_options, add_recorder_options, graph_arguments, log_folder, recorder_options
 from vipa.environment import repository_folder
 from vipa.errors import ConfigurationError
@@ -276,6 +276,4 @@ def _show(study: Study, options: argparse.Namespace) -> None:
 def _finish(result: Result, options: argparse.Namespace) -> int:
     for line in result.check():
         print(line, file=sys.stderr)
-    if options.json:
-        result.write(options.json)
-    return 0 if result.passed else 1
+    return finish(result, options)
