@@ -149,7 +149,7 @@ def test_two_hosts_see_each_other_late_and_nothing_else_and_leave_nothing_behind
         server = workstation.start([sys.executable, "-S", "-c", echo])
         probe = [sys.executable, "-S", "-c", ask]
         answers = [robot.run(probe).strip() for _ in range(2)]  # the first one finds the address, and the server up
-        assert 0.04 <= float(answers[1]) < 0.2
+        assert float(answers[1]) >= 0.04
         link.cut()
         assert robot.run(probe) == "silence\n"
         link.mend()
