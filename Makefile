@@ -30,18 +30,19 @@ lint: setup
 
 # Long computations run on one core at low priority, beside lint and the tests that mostly wait; what keeps time with a wall
 # clock has the other core for itself; the rest shares the cores, a process for each; the whole graph runs alone.
-LONG := long or processes
-TIMED := protocol or ros
+# Only files that name a mark are collected for it (tests/conftest.py holds them to that).
 PYTEST := source $(BIN)/activate && source ros2_ws/install/setup.bash && exec python -m pytest
 LONG_LOG := logs/long_tests.log
+marked = $(shell grep -rlE 'mark\.($(1))\b' tests --include='test_*.py' | grep -v end_to_end)
 
 test: setup
 	@mkdir -p logs; export OMP_NUM_THREADS=1; status=0; \
-	nice -n 5 bash -c '($(PYTEST) -m long --timeout 1800); long=$$?; ($(PYTEST) -m "processes and not long") && exit $$long' >$(LONG_LOG) 2>&1 & long=$$!; \
+	nice -n 5 bash -c '($(PYTEST) $(call marked,long) -m long --timeout 1800); long=$$?; \
+		($(PYTEST) $(call marked,processes) -m "processes and not long") && exit $$long' >$(LONG_LOG) 2>&1 & long=$$!; \
 	trap "kill $$long 2>/dev/null" EXIT; \
 	$(MAKE) --no-print-directory lint || exit; \
-	($(PYTEST) -m "($(TIMED)) and not ($(LONG) or end_to_end)") || status=1; \
-	($(PYTEST) -m "not ($(LONG) or $(TIMED) or end_to_end)" -n auto --dist loadfile --max-worker-restart=0) || status=1; \
+	($(PYTEST) $(call marked,protocol|ros) -m "(protocol or ros) and not (long or processes)") || status=1; \
+	($(PYTEST) -m "not (long or processes or protocol or ros or end_to_end)" -n auto --dist loadfile --max-worker-restart=0) || status=1; \
 	wait $$long || status=1; cat $(LONG_LOG); \
 	unset OMP_NUM_THREADS; ($(PYTEST) tests/end_to_end) || status=1; \
 	exit $$status
