@@ -11,16 +11,10 @@ from vipa_training.evaluation.robosuite import command
 def make_parser() -> argparse.ArgumentParser:
     """The command line."""
     default = LiberoConfig()
-    parser = command.make_parser("libero", "A served policy in LIBERO.")
+    parser = command.make_parser("libero", "A served policy in LIBERO.", default)
     parser.add_argument("--suite", default=default.suite, choices=MAX_STEPS, help="(default: %(default)s)")
     parser.add_argument("--tasks", type=int, nargs="+", default=[], metavar="N", help="numbers from 0 (default: all)")
-    parser.add_argument("--trials", type=int, default=default.trials, help="of each task (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=default.seed, help="of the simulator (default: %(default)s)")
-    parser.add_argument("--max-steps", type=int, default=default.max_steps, help="of a trial (default: the suite's)")
     parser.add_argument("--settle-steps", type=int, default=default.settle_steps, help="(default: %(default)s)")
-    parser.add_argument(
-        "--execute-steps", type=int, default=default.execute_steps, help="of each chunk, at most (default: %(default)s)"
-    )
     parser.add_argument(
         "--cameras",
         nargs="+",
@@ -28,7 +22,6 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help="names of LIBERO's agentview and wrist for the policy (default: agentview wrist); one: a single view",
     )
-    parser.add_argument("--image-size", type=int, default=default.image_size, help="px (default: %(default)s)")
     parser.add_argument(
         "--rotate-pictures", action="store_true", help="by 180 degrees, for policies that were trained on such"
     )

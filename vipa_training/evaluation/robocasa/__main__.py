@@ -11,14 +11,8 @@ from vipa_training.evaluation.robosuite import command
 def make_parser() -> argparse.ArgumentParser:
     """The command line."""
     default = RobocasaConfig()
-    parser = command.make_parser("robocasa", "A served policy in RoboCasa.")
+    parser = command.make_parser("robocasa", "A served policy in RoboCasa.", default)
     parser.add_argument("--tasks", nargs="+", default=[], metavar="NAME", help="default: all 24")
-    parser.add_argument("--trials", type=int, default=default.trials, help="of each task (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=default.seed, help="of the kitchens (default: %(default)s)")
-    parser.add_argument("--max-steps", type=int, default=default.max_steps, help="of a trial (default: the task's)")
-    parser.add_argument(
-        "--execute-steps", type=int, default=default.execute_steps, help="of each chunk, at most (default: %(default)s)"
-    )
     parser.add_argument(
         "--cameras",
         nargs="+",
@@ -26,7 +20,6 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help="names of the left, right and wrist camera for the policy (default: left right wrist)",
     )
-    parser.add_argument("--image-size", type=int, default=default.image_size, help="px (default: %(default)s)")
     return parser
 
 

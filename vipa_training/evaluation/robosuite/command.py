@@ -40,8 +40,8 @@ class Benchmark(Protocol):
         ...
 
 
-def make_parser(name: str, description: str) -> argparse.ArgumentParser:
-    """The options that all benchmarks have."""
+def make_parser(name: str, description: str, default: Config) -> argparse.ArgumentParser:
+    """The options that all benchmarks have; ``default`` is a benchmark's configuration."""
     parser = argparse.ArgumentParser(prog=f"python -m vipa_training.evaluation.{name}", description=description)
     parser.add_argument("--url", default=RemoteConfig.url, help="of the policy server (default: %(default)s)")
     parser.add_argument("--token-file", default="", metavar="FILE", help="the server's token, if it wants one")
@@ -49,6 +49,13 @@ def make_parser(name: str, description: str) -> argparse.ArgumentParser:
         "--time-out", type=float, default=60.0, metavar="S", help="s for one chunk (default: %(default)g)"
     )
     parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="results; goes on if it exists")
+    shown = "(default: %(default)s)"
+    parser.add_argument("--trials", type=int, default=default.trials, help=f"of each task {shown}")
+    parser.add_argument("--seed", type=int, default=default.seed, help=f"of the simulator {shown}")
+    parser.add_argument("--execute-steps", type=int, default=default.execute_steps, help=f"of a chunk, at most {shown}")
+    parser.add_argument("--image-size", type=int, default=default.image_size, help=f"px {shown}")
+    shown = "of a trial; 0: as many as the benchmark says (default: %(default)s)"
+    parser.add_argument("--max-steps", type=int, default=default.max_steps, help=shown)
     return parser
 
 

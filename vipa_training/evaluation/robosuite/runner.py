@@ -23,6 +23,21 @@ class Config(Protocol):
         ...
 
     @property
+    def seed(self) -> int:
+        """Of the simulator."""
+        ...
+
+    @property
+    def max_steps(self) -> int:
+        """Of a trial; 0: as many as the benchmark says."""
+        ...
+
+    @property
+    def image_size(self) -> int:
+        """Of the square pictures, px."""
+        ...
+
+    @property
     def execute_steps(self) -> int:
         """Of a chunk, at most, before the next one is asked for."""
         ...

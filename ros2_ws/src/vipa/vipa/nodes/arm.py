@@ -8,6 +8,7 @@ from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory as JointTrajectoryMessage
 from vipa_msgs.msg import ArmState, Heartbeat
 
+from vipa.control.trajectory_watch import TrajectoryWatch
 from vipa.errors import HardwareError, VipaError
 from vipa.hardware.fr3 import FR3, ArmMode, JointTrajectory
 from vipa.nodes.base import LATEST, RELIABLE, ManagedNode, run_node
@@ -29,7 +30,7 @@ class ArmNode(ManagedNode):
         self._accepted = self._refused = 0
         self._detail = ""
         self._stopping = False
-        self._ends_ns = 0  # of the trajectory that is followed
+        self._trajectory_watch = TrajectoryWatch(0.0)
         self._cycles_disconnected = self._cycle = 0
         self._trajectories = self.polled(JointTrajectoryMessage, "/fr3/joint_trajectory", RELIABLE)
         self._states = self.create_publisher(ArmState, "/fr3/state", LATEST)
@@ -38,6 +39,7 @@ class ArmNode(ManagedNode):
 
     def configure(self) -> None:
         """Connect to the robot and run the start-up checks."""
+        self._trajectory_watch = TrajectoryWatch(self.lab.control.trajectory_time_out)
         self._arm = FR3(self.lab.arm)
         try:
             self._arm.connect()
@@ -59,7 +61,7 @@ class ArmNode(ManagedNode):
             self._stop_once()
         elif trajectory is not None:
             self._stream(trajectory)
-        elif self._is_abandoned():
+        elif not self._stopping and self._trajectory_watch.is_abandoned(self.clock.now_ns()):
             self.get_logger().warning("arm: no further trajectory; stopping before the end of the last one")
             self._stop_once()
         self._cycle += 1
@@ -82,12 +84,6 @@ class ArmNode(ManagedNode):
             self._arm.stop()
             self._stopping = True
 
-    def _is_abandoned(self) -> bool:
-        """Whether the arm follows a trajectory that a living controller would have renewed by now."""
-        now_ns = self.clock.now_ns()
-        silent_s = (now_ns - self._accepted_at) * 1e-9
-        return not self._stopping and now_ns < self._ends_ns and silent_s > self.lab.control.trajectory_time_out
-
     def _stream(self, message: Any) -> None:
         assert self._arm is not None
         now_ns = self.clock.now_ns()
@@ -102,7 +98,7 @@ class ArmNode(ManagedNode):
             self._stopping = False
             self._accepted += 1
             self._accepted_stamp, self._accepted_at = start_ns, now_ns
-            self._ends_ns = start_ns + round(float(times[-1]) * 1e9)
+            self._trajectory_watch.take(now_ns, start_ns, float(times[-1]))
         else:
             self._refused += 1
             self._detail = verdict.reason
