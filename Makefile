@@ -29,7 +29,8 @@ lint: setup
 	$(BIN)/pyright
 
 # Long computations run on one core at low priority, beside lint and the tests that mostly wait; what keeps time with a wall
-# clock has the other core for itself; the rest shares the cores, a process for each; the whole graph runs alone.
+# clock has the other core for itself; the rest shares the cores, a process for each; the whole graph, and what keeps time
+# with a server that does not wait, run alone.
 # Only files that name a mark are collected for it (tests/conftest.py holds them to that).
 PYTEST := source $(BIN)/activate && source ros2_ws/install/setup.bash && exec python -m pytest
 LONG_LOG := logs/long_tests.log
@@ -41,10 +42,10 @@ test: setup
 		($(PYTEST) $(call marked,processes) -m "processes and not long") && exit $$long' >$(LONG_LOG) 2>&1 & long=$$!; \
 	trap "kill $$long 2>/dev/null" EXIT; \
 	$(MAKE) --no-print-directory lint || exit; \
-	($(PYTEST) $(call marked,protocol|ros) -m "(protocol or ros) and not (long or processes)") || status=1; \
-	($(PYTEST) -m "not (long or processes or protocol or ros or end_to_end)" -n auto --dist loadfile --max-worker-restart=0) || status=1; \
+	($(PYTEST) $(call marked,protocol|ros) -m "(protocol or ros) and not (alone or long or processes)") || status=1; \
+	($(PYTEST) -m "not (alone or long or processes or protocol or ros or end_to_end)" -n auto --dist loadfile --max-worker-restart=0) || status=1; \
 	wait $$long || status=1; cat $(LONG_LOG); \
-	unset OMP_NUM_THREADS; ($(PYTEST) tests/end_to_end) || status=1; \
+	unset OMP_NUM_THREADS; ($(PYTEST) tests/end_to_end $(call marked,alone) -m "end_to_end or alone") || status=1; \
 	exit $$status
 
 audit: setup

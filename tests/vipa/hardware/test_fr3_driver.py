@@ -225,6 +225,7 @@ def plain() -> Iterator[str]:
     process.communicate()
 
 
+@pytest.mark.alone  # that server does not wait for who is late
 def test_streams_to_a_server_of_other_people(plain: str) -> None:
     with FR3(configuration(plain, load_mass=0.6, load_centre=(0.0, 0.0, 0.06))) as arm:
         check_streaming(arm, tracking=0.005)
