@@ -18,6 +18,26 @@ STEP_NS = 10 * MS
 SPEED = 0.4  # rad/s
 
 
+class FabricatedServer(PolicyServerProcess):
+    """Answers, or does not."""
+
+    def __init__(self) -> None:
+        super().__init__(0)
+        self.answers = True
+
+    def start(self) -> None:
+        self.answers = True
+
+    def stall(self) -> None:
+        self.answers = False
+
+    def go_on(self) -> None:
+        self.answers = True
+
+    def kill(self) -> None:
+        self.answers = False
+
+
 class FabricatedCell:
     """A ``RunningCell`` of a few lines.
 
@@ -26,6 +46,8 @@ class FabricatedCell:
         creeps: rad/s with which the arm goes on although it should be at rest.
         away_s: how long the cell is not ready after a kill.
         gate: whether the controller refuses a chunk; None: it refuses every one that it is sent.
+        lab: that of the cell.
+        period_ns: between two chunks.
     """
 
     def __init__(
@@ -34,15 +56,19 @@ class FabricatedCell:
         creeps: float = 0.0,
         away_s: float = 1.0,
         gate: Callable[[ActionChunk], bool] | None = None,
+        lab: str = "simulated",
+        period_ns: int = 100 * MS,
     ) -> None:
-        self.lab = load_lab("simulated")
+        self.lab = load_lab(lab)
         self.seen = Seen()
-        self.server = PolicyServerProcess(0)
+        self._server = FabricatedServer()
+        self.server: PolicyServerProcess = self._server
         self.requests: list[tuple[str, dict[str, Any]]] = []
         self.calls: list[str] = []
         self.killed: list[str] = []
         self._braking_s, self._creeps, self._away_s = braking_s, creeps, away_s
         self._refuses = gate or (lambda chunk: True)
+        self._period_ns, self._observed_ns, self._misses_chunks = period_ns, START_NS, False
         self._now_ns = START_NS
         self._stopped_ns: int | None = None
         self._away_until_ns = 0
@@ -109,13 +135,21 @@ class FabricatedCell:
 
     def _look(self) -> None:
         seen, now_ns = self.seen, self._now_ns
+        if now_ns % self._period_ns == 0 and self._server.answers and self._misses_chunks:
+            self._stopped_ns, self._misses_chunks = None, False
         seen.samples.append(Sample(now_ns, self._q.copy(), np.full(7, self._speed()), np.full(6, 0.2)))
-        seen.cell.append(SeenState(now_ns, self._stopped_ns is None, ""))
+        seen.cell.append(SeenState(now_ns, self._stopped_ns is None or self._misses_chunks, ""))
         seen.hand_read_ns.append(now_ns)
-        if self._stopped_ns is None and now_ns % (100 * MS) == 0:
+        if self._stopped_ns is not None:
+            return
+        if now_ns % self._period_ns == 0 and self._server.answers:
             seen.chunks[self._next_chunk] = self._chunk()
             seen.plans.append(Plan(now_ns, self._next_chunk))
+            self._observed_ns = seen.chunks[self._next_chunk].observation_ns
             self._next_chunk += 1
+        elif now_ns - self._observed_ns > self.lab.control.observation_age_limit * 1e9:
+            self._misses_chunks = True
+            self._stop()
 
     def _chunk(self) -> ActionChunk:
         exposed_ns = self._now_ns - 40 * MS

@@ -1,6 +1,7 @@
 """Each injection with a cell that behaves, and with one that does not."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,8 +9,9 @@ from faults.fabricated_cell import MS, START_NS, FabricatedCell
 
 from vipa.control.gate import GateConfig, SafetyGate
 from vipa.control.kinematics import Kinematics
-from vipa.faults import arm, camera, chunks, hand, kill, stop
+from vipa.faults import arm, camera, chunks, hand, inference, kill, quick_stop, stop
 from vipa.faults.cell import Plan, Seen, SeenState
+from vipa.faults.quick_lab import write_quick_lab
 from vipa.faults.suite import InjectionOptions
 
 OPTIONS = InjectionOptions(repeats=2)
@@ -89,6 +91,28 @@ def test_the_gate_itself_refuses_what_is_injected(kind: str) -> None:
         is_refused = not gate.check_chunk(chunk, now_ns, pose).accepted
         assert is_refused or set(fields) <= {"horizon", "dimension", "actions", "step_period"} != set()
         assert is_refused or fields
+
+
+def test_a_stalled_server_stops_the_arm_at_the_limit_of_the_observations_age() -> None:
+    outcomes = list(inference.inject(FabricatedCell(), InjectionOptions(repeats=3)))
+    assert [outcome.name for outcome in outcomes] == ["inference_stall", "policy_server_kill"]
+    assert all(outcome.holds for outcome in outcomes), [outcome.line() for outcome in outcomes]
+    assert outcomes[0].figures["over_before_hold"] == 1.0  # the shortest stall
+    assert all(560 < outcome.figures["rest_max_ms"] < 700 for outcome in outcomes)
+    late = next(inference.inject(FabricatedCell(braking_s=0.5), InjectionOptions(repeats=3)))
+    assert "rest_after_limit_max_ms" in late.broken[0]
+
+
+def test_a_laboratory_that_stops_sooner_rests_within_300_ms_of_the_fault(tmp_path: Path) -> None:
+    lab = str(write_quick_lab("simulated", tmp_path))
+    outcomes = list(quick_stop.inject(FabricatedCell(lab=lab, period_ns=30 * MS), InjectionOptions(repeats=3)))
+    assert [outcome.name for outcome in outcomes] == ["quick_inference_stall", "quick_policy_server_kill"]
+    assert all(outcome.holds for outcome in outcomes), [outcome.line() for outcome in outcomes]
+    assert all(outcome.figures["holds_without_a_fault_per_minute"] == 0.0 for outcome in outcomes)
+    slow = FabricatedCell(lab=lab, period_ns=100 * MS)  # each chunk is missed after 80 ms
+    assert next(quick_stop.inject(slow, InjectionOptions(repeats=1))).figures["holds_without_a_fault_per_minute"] > 100
+    late = FabricatedCell(lab=lab, period_ns=30 * MS, braking_s=0.28)
+    assert any("rest_max_ms" in line for line in next(quick_stop.inject(late, InjectionOptions(repeats=3))).broken)
 
 
 def plan_seen(exposed_ns: dict[str, int], taken_ns: int, chunk_id: int = 1) -> Seen:

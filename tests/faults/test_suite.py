@@ -2,15 +2,20 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 
+from vipa.config import read_yaml
 from vipa.errors import ConfigurationError
 from vipa.faults.outcome import Outcome
 from vipa.faults.policy_server import CLOSED_WAVE
+from vipa.faults.quick_lab import QUICK, write_quick_lab
 from vipa.faults.suite import INJECTIONS, InjectionOptions, make_result, read_outcomes, run_suite, select
 from vipa.graph import GraphArguments
+from vipa.lab import lab_path, load_lab
 from vipa_inference.registry import make_policy
 
 GOOD = Outcome("stop", 3, {"rest_max_ms": 120.0}, {"rest_max_ms": ("<=", 300.0)}, {"rest_ms": [120.0]})
@@ -65,3 +70,22 @@ def test_a_real_laboratory_is_refused() -> None:
 def test_the_wave_of_the_suite_keeps_its_hand_closed() -> None:
     policy = make_policy("wave", **CLOSED_WAVE)
     assert {pose.hand for pose in policy.config.poses} == {0.2}  # type: ignore[attr-defined]
+
+
+def test_the_laboratory_that_stops_sooner_differs_in_nothing_else(tmp_path: Path) -> None:
+    usual, quick = load_lab("simulated"), load_lab(str(write_quick_lab("simulated", tmp_path)))
+    assert quick.control.observation_age_limit < usual.control.observation_age_limit
+    assert replace(quick, control=usual.control) == usual
+    assert replace(quick.control, **{name: getattr(usual.control, name) for name in QUICK}) == usual.control
+
+
+def test_files_beside_a_laboratory_are_found_by_the_one_that_stops_sooner(tmp_path: Path) -> None:
+    content = read_yaml(lab_path("simulated"))
+    content["calibration"] = {"drift_check": "warn", "references": {"front": "front.yaml"}}
+    content["hand"]["calibration"] = "ranges.yaml"
+    lab = tmp_path / "lab.yaml"
+    lab.write_text(yaml.safe_dump(content), encoding="utf-8")
+    (tmp_path / "elsewhere").mkdir()
+    quick = load_lab(str(write_quick_lab(str(lab), tmp_path / "elsewhere")))
+    assert quick.calibration.references == {"front": tmp_path / "front.yaml"}
+    assert quick.hand.calibration == tmp_path / "ranges.yaml"

@@ -53,6 +53,7 @@ def test_the_simulated_one_is_simulated_and_the_real_one_is_not() -> None:
         ({"cameras.front.extrinsics.quaternion": [1, 1, 0, 0]}, "cameras.front.extrinsics: quaternion"),
         ({"referee": "operator"}, "referee: a simulated laboratory needs the address of its control port"),
         ({"cameras.front.device.serial": "f0000002"}, "cameras: two have the serial number f0000002"),
+        ({"control.inference_period": 0.6}, "control: inference_period: 0.6 is not between 0 and observation_age"),
         ({"cameras": {}}, "cameras: at least one camera is needed"),
         ({"control.gate.workspace_max": [0.3, 1.0, 1.0]}, None),
         ({"control.gate.workspace_max": [-2.0, 1.0, 1.0]}, "control.gate: workspace_min must be below workspace_max"),

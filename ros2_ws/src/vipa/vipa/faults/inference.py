@@ -1,6 +1,7 @@
 """The policy server stalls, or is killed, while the arm moves by its chunks."""
 
 from collections.abc import Iterator
+from typing import Literal
 
 from vipa.faults.camera import limit_and_hold, limit_violations, next_plan_ns
 from vipa.faults.cell import RunningCell, resume, wait_for_motion
@@ -15,6 +16,7 @@ BOUNDS: dict[str, Bound] = {
     "rest_after_limit_max_ms": ("<=", 300.0),
     "limit_violations": ("==", 0.0),
 }
+Fault = Literal["inference_stall", "policy_server_kill"]
 BRAKING_NS = 300_000_000
 _READY_S = 60.0
 _BACK_S = 20.0
@@ -25,11 +27,16 @@ def inject(cell: RunningCell, options: InjectionOptions) -> Iterator[Outcome]:
     """Stalls of random lengths, then kills."""
     cell.server.start()
     cell.wait_until(lambda: cell.seen.is_ready, _READY_S, "the cell is ready")
-    yield _measure(cell, options, "inference_stall")
-    yield _measure(cell, options, "policy_server_kill")
+    yield measure(cell, options, "inference_stall")
+    yield measure(cell, options, "policy_server_kill")
 
 
-def _measure(cell: RunningCell, options: InjectionOptions, fault: str) -> Outcome:
+def measure(cell: RunningCell, options: InjectionOptions, fault: Fault) -> Outcome:
+    """Let the server stall, or kill it, again and again, and see when the arm rests and when it moves again.
+
+    Raises:
+        VipaError: the arm does not move before a fault, or no chunk comes after it.
+    """
     random = options.random(fault)
     holds: list[float] = []
     rests: list[float] = []

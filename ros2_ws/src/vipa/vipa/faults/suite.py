@@ -14,12 +14,14 @@ from vipa.bringup import RespawnPolicy, run_graph, say
 from vipa.errors import ConfigurationError
 from vipa.faults.outcome import Outcome
 from vipa.faults.policy_server import CLOSED_WAVE, free_port
+from vipa.faults.quick_lab import write_quick_lab
 from vipa.graph import GraphArguments, faults_node
 from vipa.lab import load_lab
 from vipa.result import Result
 
-Place = Literal["alone", "cell", "served cell"]
-"""Where an injection runs: without a graph, in one with the policy ``wave``, in one whose policy is a server's."""
+Place = Literal["alone", "cell", "served cell", "quick cell"]
+"""Where an injection runs: without a graph, in one with the policy ``wave``, in one whose policy is a server's, in such
+a one that stops sooner."""
 
 _HEALTHY_AFTER_S = 10.0  # a node is killed again and again here: a lone crash is measured, not a series of them
 _FOLLOW_S = 0.2
@@ -54,6 +56,7 @@ INJECTIONS = (
     Injection("requests", "alone", "requests without a token, malformed, too big, too many, to both servers"),
     Injection("disk", "alone", "a slow disk and a full one under the recorder"),
     Injection("inference", "served cell", "the policy server stalls, or is killed"),
+    Injection("quick_stop", "quick cell", "the same where the laboratory wants a chunk for every frame"),
 )
 
 
@@ -112,7 +115,7 @@ def run_suite(
             for outcome in injection.inject(options):
                 say(outcome.line())
                 outcomes.append(outcome)
-    for place in ("cell", "served cell"):
+    for place in ("cell", "served cell", "quick cell"):
         names = [injection.name for injection in injections if injection.place == place]
         if names:
             found, is_clean = _run_in_cell(place, names, options, arguments, domain)
@@ -148,7 +151,8 @@ def _run_in_cell(
             "output": str(output),
         }
     )
-    chosen = replace(arguments, policy=policy, policy_options=json.dumps(policy_options), extra=(node,))
+    lab = str(write_quick_lab(arguments.lab, folder)) if place == "quick cell" else arguments.lab
+    chosen = replace(arguments, lab=lab, policy=policy, policy_options=json.dumps(policy_options), extra=(node,))
     with _told(output):
         ended = run_graph(chosen, folder, domain, RespawnPolicy(healthy_after_s=_HEALTHY_AFTER_S))
     return read_outcomes(output), ended.status == 0

@@ -154,20 +154,31 @@ def load_lab(name_or_path: str) -> LabConfig:
     Raises:
         ConfigurationError: no such laboratory, or its YAML has an unknown, missing or wrong key.
     """
-    path = Path(name_or_path)
-    if not path.suffix:
-        path = LAB_FOLDER / f"{name_or_path}.yaml"
-        if not path.is_file():
-            shipped = ", ".join(sorted(p.stem for p in LAB_FOLDER.glob("*.yaml")))
-            raise ConfigurationError(
-                f"laboratory {name_or_path}: not one of those shipped ({shipped}); "
-                "give one of them or the path of a YAML file"
-            )
+    path = lab_path(name_or_path)
     try:
         return _with_paths_beside(path, from_mapping(LabConfig, read_yaml(path)))
     except ConfigurationError as error:
         prefix = f"configuration {path}"
         raise ConfigurationError(str(error) if str(error).startswith(prefix) else f"{prefix}: {error}") from None
+
+
+def lab_path(name_or_path: str) -> Path:
+    """The YAML of a laboratory, by the name of one that is shipped or by path.
+
+    Raises:
+        ConfigurationError: no laboratory of this name is shipped.
+    """
+    path = Path(name_or_path)
+    if path.suffix:
+        return path
+    path = LAB_FOLDER / f"{name_or_path}.yaml"
+    if not path.is_file():
+        shipped = ", ".join(sorted(p.stem for p in LAB_FOLDER.glob("*.yaml")))
+        raise ConfigurationError(
+            f"laboratory {name_or_path}: not one of those shipped ({shipped}); "
+            "give one of them or the path of a YAML file"
+        )
+    return path
 
 
 def _with_paths_beside(path: Path, lab: LabConfig) -> LabConfig:

@@ -34,7 +34,7 @@ LONG_INFERENCE_S = 0.01  # from here on inference has no real-time priority
 
 
 class PolicyNode(ManagedNode):
-    """Infers a chunk whenever every camera has a new frame and the last inference is ``min_period`` ago.
+    """Infers a chunk whenever every camera has a new frame and the last inference is ``inference_period`` ago.
 
     Inference runs in the main thread, outside any callback; what arrives meanwhile is skipped but for the newest.
     """
@@ -44,7 +44,6 @@ class PolicyNode(ManagedNode):
         self.declare_parameter("policy", "scripted")
         self.declare_parameter("policy_options", "")
         self.declare_parameter("instruction", "")
-        self.declare_parameter("min_period", 0.1)
         self._policy: Policy | None = None
         self._inference_s = 0.0  # how long the last inference took
         self._instruction = ""
@@ -156,8 +155,8 @@ class PolicyNode(ManagedNode):
 
     def _due(self) -> bool:
         """Whether it is time for the next inference; no image is copied before."""
-        min_period = float(self.get_parameter("min_period").value or 0.0)
-        return self.clock.now_ns() - self._last_inference_ns >= (min_period - SLACK_S) * 1e9
+        period = self.lab.control.inference_period
+        return self.clock.now_ns() - self._last_inference_ns >= (period - SLACK_S) * 1e9
 
     def _all_new(self) -> bool:
         """Whether every camera has a frame that was not used yet, and these were exposed together."""
