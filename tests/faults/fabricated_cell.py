@@ -25,7 +25,7 @@ class FabricatedServer(PolicyServerProcess):
         super().__init__(0)
         self.answers = True
 
-    def start(self) -> None:
+    def start(self, delay: float = 0.0) -> None:
         self.answers = True
 
     def stall(self) -> None:
@@ -66,6 +66,7 @@ class FabricatedCell:
         self.requests: list[tuple[str, dict[str, Any]]] = []
         self.calls: list[str] = []
         self.killed: list[str] = []
+        self.violations = 0  # of the robot's limits
         self._braking_s, self._creeps, self._away_s = braking_s, creeps, away_s
         self._refuses = gate or (lambda chunk: True)
         self._period_ns, self._observed_ns, self._misses_chunks = period_ns, START_NS, False
@@ -101,7 +102,7 @@ class FabricatedCell:
         self.requests.append((command, arguments))
         if command in ("push", "drop_packets", "user_stop", "disconnect_arm"):
             self._stop()
-        return {"fci": {"limit_violations": 0}} if command == "statistics" else {}
+        return {"fci": {"limit_violations": self.violations}} if command == "statistics" else {}
 
     def call(self, service: str) -> tuple[bool, str]:
         self.calls.append(service)

@@ -9,9 +9,9 @@ from faults.fabricated_cell import MS, START_NS, FabricatedCell
 
 from vipa.control.gate import GateConfig, SafetyGate
 from vipa.control.kinematics import Kinematics
-from vipa.faults import arm, camera, chunks, hand, inference, kill, quick_stop, stop
+from vipa.faults import arm, camera, chunks, hand, inference, kill, quick_stop, seams, stop
 from vipa.faults.cell import Plan, Seen, SeenState
-from vipa.faults.quick_lab import write_quick_lab
+from vipa.faults.lab_variants import QUICK, write_variant
 from vipa.faults.suite import InjectionOptions
 
 OPTIONS = InjectionOptions(repeats=2)
@@ -104,7 +104,7 @@ def test_a_stalled_server_stops_the_arm_at_the_limit_of_the_observations_age() -
 
 
 def test_a_laboratory_that_stops_sooner_rests_within_300_ms_of_the_fault(tmp_path: Path) -> None:
-    lab = str(write_quick_lab("simulated", tmp_path))
+    lab = str(write_variant("simulated", QUICK, tmp_path))
     outcomes = list(quick_stop.inject(FabricatedCell(lab=lab, period_ns=30 * MS), InjectionOptions(repeats=3)))
     assert [outcome.name for outcome in outcomes] == ["quick_inference_stall", "quick_policy_server_kill"]
     assert all(outcome.holds for outcome in outcomes), [outcome.line() for outcome in outcomes]
@@ -113,6 +113,19 @@ def test_a_laboratory_that_stops_sooner_rests_within_300_ms_of_the_fault(tmp_pat
     assert next(quick_stop.inject(slow, InjectionOptions(repeats=1))).figures["holds_without_a_fault_per_minute"] > 100
     late = FabricatedCell(lab=lab, period_ns=30 * MS, braking_s=0.28)
     assert any("rest_max_ms" in line for line in next(quick_stop.inject(late, InjectionOptions(repeats=3))).broken)
+
+
+def test_late_chunks_are_counted_and_a_violated_limit_breaks_the_bound() -> None:
+    cell = FabricatedCell()
+    outcomes = list(seams.inject(cell, InjectionOptions(repeats=1)))
+    assert [outcome.name for outcome in outcomes] == [f"seams_{ms}ms" for ms in (0, 50, 100, 200, 300)]
+    assert all(outcome.holds for outcome in outcomes), [outcome.line() for outcome in outcomes]
+    assert all(outcome.figures["chunks_taken"] == 40.0 for outcome in outcomes)
+    assert all(outcome.figures["age_p50_ms"] == 40.0 for outcome in outcomes)
+    cell.violations = 1
+    assert "limit_violations" in next(seams.inject(cell, InjectionOptions(repeats=1))).broken[0]
+    silent = FabricatedCell(period_ns=10_000 * MS)
+    assert not next(seams.inject(silent, InjectionOptions(repeats=1))).holds
 
 
 def plan_seen(exposed_ns: dict[str, int], taken_ns: int, chunk_id: int = 1) -> Seen:

@@ -10,10 +10,10 @@ import yaml
 
 from vipa.config import read_yaml
 from vipa.errors import ConfigurationError
+from vipa.faults.lab_variants import write_variant
 from vipa.faults.outcome import Outcome
 from vipa.faults.policy_server import CLOSED_WAVE
-from vipa.faults.quick_lab import QUICK, write_quick_lab
-from vipa.faults.suite import INJECTIONS, InjectionOptions, make_result, read_outcomes, run_suite, select
+from vipa.faults.suite import INJECTIONS, VARIANTS, InjectionOptions, make_result, read_outcomes, run_suite, select
 from vipa.graph import GraphArguments
 from vipa.lab import lab_path, load_lab
 from vipa_inference.registry import make_policy
@@ -72,20 +72,24 @@ def test_the_wave_of_the_suite_keeps_its_hand_closed() -> None:
     assert {pose.hand for pose in policy.config.poses} == {0.2}  # type: ignore[attr-defined]
 
 
-def test_the_laboratory_that_stops_sooner_differs_in_nothing_else(tmp_path: Path) -> None:
-    usual, quick = load_lab("simulated"), load_lab(str(write_quick_lab("simulated", tmp_path)))
-    assert quick.control.observation_age_limit < usual.control.observation_age_limit
-    assert replace(quick, control=usual.control) == usual
-    assert replace(quick.control, **{name: getattr(usual.control, name) for name in QUICK}) == usual.control
+@pytest.mark.parametrize("place", VARIANTS)
+def test_a_laboratory_with_other_limits_differs_in_nothing_else(tmp_path: Path, place: str) -> None:
+    changes = VARIANTS[place]  # type: ignore[index]
+    usual, other = load_lab("simulated"), load_lab(str(write_variant("simulated", changes, tmp_path)))
+    assert other.control != usual.control
+    assert replace(other, control=usual.control) == usual
+    gate = {name: getattr(usual.control.gate, name) for name in changes.get("gate", {})}
+    kept = {name: getattr(usual.control, name) for name in changes if name != "gate"}
+    assert replace(other.control, gate=replace(other.control.gate, **gate), **kept) == usual.control
 
 
-def test_files_beside_a_laboratory_are_found_by_the_one_that_stops_sooner(tmp_path: Path) -> None:
+def test_files_beside_a_laboratory_are_found_by_the_other_one(tmp_path: Path) -> None:
     content = read_yaml(lab_path("simulated"))
     content["calibration"] = {"drift_check": "warn", "references": {"front": "front.yaml"}}
     content["hand"]["calibration"] = "ranges.yaml"
-    lab = tmp_path / "lab.yaml"
+    lab = tmp_path / "mine.yaml"
     lab.write_text(yaml.safe_dump(content), encoding="utf-8")
     (tmp_path / "elsewhere").mkdir()
-    quick = load_lab(str(write_quick_lab(str(lab), tmp_path / "elsewhere")))
-    assert quick.calibration.references == {"front": tmp_path / "front.yaml"}
-    assert quick.hand.calibration == tmp_path / "ranges.yaml"
+    other = load_lab(str(write_variant(str(lab), {"observation_age_limit": 0.2}, tmp_path / "elsewhere")))
+    assert other.calibration.references == {"front": tmp_path / "front.yaml"}
+    assert other.hand.calibration == tmp_path / "ranges.yaml"

@@ -37,32 +37,33 @@ class PolicyServerProcess:
     """``vipa serve`` with the wave, in a process of its own that can be stalled, killed and started again.
 
     Args:
-        port: on which it listens, on loopback.
+        port: on which it is reached, on loopback.
     """
 
     def __init__(self, port: int) -> None:
         self._port = port
         self._process: subprocess.Popen[bytes] | None = None
+        self._link: subprocess.Popen[bytes] | None = None  # between the port and a server that is far away
 
-    def start(self) -> None:
+    def start(self, delay: float = 0.0) -> None:
         """Start it, and wait until it listens.
+
+        Args:
+            delay: s from a request to its answer that the way to it takes.
 
         Raises:
             VipaError: it does not.
         """
-        command = [sys.executable, "-m", "vipa.cli", "serve", "--policy", "wave", "--port", str(self._port)]
+        port = free_port() if delay else self._port
+        command = [sys.executable, "-m", "vipa.cli", "serve", "--policy", "wave", "--port", str(port)]
         for name, value in CLOSED_WAVE.items():
             command += ["--policy-option", f"{name}={json.dumps(value)}"]
         self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
-        deadline = time.monotonic() + _START_TIME_OUT_S
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", self._port), timeout=1.0).close()
-                return
-            except OSError:
-                if self._process.poll() is not None or time.monotonic() > deadline:
-                    raise VipaError(f"policy server: does not listen on port {self._port}; see its log") from None
-                time.sleep(0.05)
+        _wait_for(self._process, port, "policy server")
+        if delay:
+            command = [sys.executable, "-m", "vipa.faults.delayed_link", str(self._port), str(port), str(delay / 2.0)]
+            self._link = subprocess.Popen(command, stdin=subprocess.DEVNULL)
+            _wait_for(self._link, self._port, "delayed link")
 
     def stall(self) -> None:
         """Let it compute no further (SIGSTOP)."""
@@ -77,7 +78,23 @@ class PolicyServerProcess:
         self._send(signal.SIGKILL)
         if self._process is not None:
             self._process.wait()
+        if self._link is not None:
+            self._link.terminate()
+            self._link.wait()
+            self._link = None
 
     def _send(self, number: signal.Signals) -> None:
         if self._process is not None and self._process.poll() is None:
             os.kill(self._process.pid, number)
+
+
+def _wait_for(process: subprocess.Popen[bytes], port: int, what: str) -> None:
+    deadline = time.monotonic() + _START_TIME_OUT_S
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1.0).close()
+            return
+        except OSError:
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise VipaError(f"{what}: does not listen on port {port}; see its log") from None
+            time.sleep(0.05)

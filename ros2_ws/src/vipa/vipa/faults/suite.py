@@ -12,16 +12,18 @@ from typing import Any, Literal
 
 from vipa.bringup import RespawnPolicy, run_graph, say
 from vipa.errors import ConfigurationError
+from vipa.faults.lab_variants import QUICK, SLOW, write_variant
 from vipa.faults.outcome import Outcome
 from vipa.faults.policy_server import CLOSED_WAVE, free_port
-from vipa.faults.quick_lab import write_quick_lab
 from vipa.graph import GraphArguments, faults_node
 from vipa.lab import load_lab
 from vipa.result import Result
 
-Place = Literal["alone", "cell", "served cell", "quick cell"]
+Place = Literal["alone", "cell", "served cell", "quick cell", "slow cell"]
 """Where an injection runs: without a graph, in one with the policy ``wave``, in one whose policy is a server's, in such
-a one that stops sooner."""
+a one that stops sooner or later than usual."""
+VARIANTS: dict[Place, dict[str, Any]] = {"quick cell": QUICK, "slow cell": SLOW}
+ANSWER_TIME_OUT_S = {"slow cell": 0.6}  # of a policy server, where not that of the policy ``remote``
 
 _HEALTHY_AFTER_S = 10.0  # a node is killed again and again here: a lone crash is measured, not a series of them
 _FOLLOW_S = 0.2
@@ -56,6 +58,7 @@ INJECTIONS = (
     Injection("requests", "alone", "requests without a token, malformed, too big, too many, to both servers"),
     Injection("disk", "alone", "a slow disk and a full one under the recorder"),
     Injection("inference", "served cell", "the policy server stalls, or is killed"),
+    Injection("seams", "slow cell", "the way to the policy server and back takes up to 300 ms"),
     Injection("quick_stop", "quick cell", "the same where the laboratory wants a chunk for every frame"),
 )
 
@@ -115,7 +118,7 @@ def run_suite(
             for outcome in injection.inject(options):
                 say(outcome.line())
                 outcomes.append(outcome)
-    for place in ("cell", "served cell", "quick cell"):
+    for place in ("cell", "served cell", "slow cell", "quick cell"):
         names = [injection.name for injection in injections if injection.place == place]
         if names:
             found, is_clean = _run_in_cell(place, names, options, arguments, domain)
@@ -134,14 +137,20 @@ def make_result(outcomes: Sequence[Outcome], ends_well: bool) -> Result:
 
 
 def _run_in_cell(
-    place: str, names: Sequence[str], options: InjectionOptions, arguments: GraphArguments, domain: int | None
+    place: Place, names: Sequence[str], options: InjectionOptions, arguments: GraphArguments, domain: int | None
 ) -> tuple[list[Outcome], bool]:
     folder = options.folder / place.replace(" ", "_")
     folder.mkdir()
     output = folder / "outcomes.jsonl"
     output.touch()
     port = free_port()
-    policy, policy_options = ("wave", CLOSED_WAVE) if place == "cell" else ("remote", {"url": f"ws://127.0.0.1:{port}"})
+    policy, policy_options = "wave", CLOSED_WAVE
+    if place != "cell":
+        time_out = {"time_out": ANSWER_TIME_OUT_S[place]} if place in ANSWER_TIME_OUT_S else {}
+        policy, policy_options = "remote", {"url": f"ws://127.0.0.1:{port}", **time_out}
+    lab = arguments.lab
+    if place in VARIANTS:
+        lab = str(write_variant(lab, VARIANTS[place], folder))
     node = faults_node(
         {
             "injections": list(names),
@@ -151,7 +160,6 @@ def _run_in_cell(
             "output": str(output),
         }
     )
-    lab = str(write_quick_lab(arguments.lab, folder)) if place == "quick cell" else arguments.lab
     chosen = replace(arguments, lab=lab, policy=policy, policy_options=json.dumps(policy_options), extra=(node,))
     with _told(output):
         ended = run_graph(chosen, folder, domain, RespawnPolicy(healthy_after_s=_HEALTHY_AFTER_S))

@@ -1,0 +1,41 @@
+"""Laboratories that are like another, but for some limits of their controller."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from vipa.config import read_yaml
+from vipa.lab import lab_path, load_lab
+
+QUICK: dict[str, Any] = {"inference_period": 0.0, "observation_age_limit": 0.12}
+"""Of ``control``: a chunk for every frame, 30 a second, and a stop where the newest is from three frames ago."""
+SLOW: dict[str, Any] = {"gate": {"chunk_age_limit_s": 0.6}, "observation_age_limit": 1.2}
+"""Of ``control``: chunks are still taken where the way to the policy and back takes 0.3 s."""
+
+
+def write_variant(lab: str, control: Mapping[str, Any], folder: Path) -> Path:
+    """Write the YAML of a laboratory that is like another, but for some keys of ``control``; its path.
+
+    Raises:
+        ConfigurationError: there is no such laboratory, or it cannot be used.
+    """
+    content = read_yaml(lab_path(lab))
+    content["control"] = _merged(content.get("control", {}), control)
+    references = load_lab(lab).calibration.references
+    if references:
+        content["calibration"]["references"] = {name: str(file.resolve()) for name, file in references.items()}
+    if (ranges := load_lab(lab).hand.calibration) is not None:
+        content["hand"]["calibration"] = str(ranges.resolve())
+    path = folder / "lab.yaml"
+    path.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+    load_lab(str(path))
+    return path
+
+
+def _merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    inner = {
+        name: _merged(values.get(name, {}), change) for name, change in changes.items() if isinstance(change, dict)
+    }
+    return {**values, **changes, **inner}
