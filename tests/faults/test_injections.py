@@ -9,7 +9,7 @@ from faults.fabricated_cell import MS, START_NS, FabricatedCell
 
 from vipa.control.gate import GateConfig, SafetyGate
 from vipa.control.kinematics import Kinematics
-from vipa.faults import arm, camera, chunks, hand, inference, kill, quick_stop, seams, stop
+from vipa.faults import arm, camera, chunks, hand, inference, kill, quick_stop, seams, serial_hand, stop
 from vipa.faults.cell import Plan, Seen, SeenState
 from vipa.faults.lab_variants import QUICK, write_variant
 from vipa.faults.suite import InjectionOptions
@@ -62,6 +62,21 @@ def test_the_hand_is_back_after_its_longest_absence() -> None:
     back = START_NS + 500 * MS
     assert hand.back_after([*read, back, back + 20 * MS], START_NS + 70 * MS) == back
     assert hand.back_after([], START_NS) is None
+
+
+def test_a_hand_on_a_serial_line_is_another_hand() -> None:
+    usual, serial = FabricatedCell(), FabricatedCell()
+    names = [outcome.name for outcome in hand.inject(usual, OPTIONS)]
+    assert names == ["hand_time_out", "hand_damaged_answer", "hand_disconnect"]
+    outcomes = list(serial_hand.inject(serial, OPTIONS))
+    assert [outcome.name for outcome in outcomes] == [
+        "serial_hand_time_out",
+        "serial_hand_crc_error",
+        "serial_hand_disconnect",
+    ]
+    assert all(outcome.holds for outcome in outcomes), [outcome.line() for outcome in outcomes]
+    asked = ["silence_hand"] * 2 + ["spoil_hand"] * 2 + ["disconnect_hand"] * 2
+    assert [name for name, _ in usual.requests] == [name for name, _ in serial.requests] == asked
 
 
 def test_chunks_that_reach_the_plan_are_counted() -> None:

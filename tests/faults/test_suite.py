@@ -13,7 +13,16 @@ from vipa.errors import ConfigurationError
 from vipa.faults.lab_variants import write_variant
 from vipa.faults.outcome import Outcome
 from vipa.faults.policy_server import CLOSED_WAVE
-from vipa.faults.suite import INJECTIONS, VARIANTS, InjectionOptions, make_result, read_outcomes, run_suite, select
+from vipa.faults.suite import (
+    INJECTIONS,
+    VARIANTS,
+    InjectionOptions,
+    Place,
+    make_result,
+    read_outcomes,
+    run_suite,
+    select,
+)
 from vipa.graph import GraphArguments
 from vipa.lab import lab_path, load_lab
 from vipa_inference.registry import make_policy
@@ -73,14 +82,20 @@ def test_the_wave_of_the_suite_keeps_its_hand_closed() -> None:
 
 
 @pytest.mark.parametrize("place", VARIANTS)
-def test_a_laboratory_with_other_limits_differs_in_nothing_else(tmp_path: Path, place: str) -> None:
-    changes = VARIANTS[place]  # type: ignore[index]
+def test_a_laboratory_with_other_limits_differs_in_nothing_else(tmp_path: Path, place: Place) -> None:
+    changes = VARIANTS[place]
     usual, other = load_lab("simulated"), load_lab(str(write_variant("simulated", changes, tmp_path)))
-    assert other.control != usual.control
-    assert replace(other, control=usual.control) == usual
-    gate = {name: getattr(usual.control.gate, name) for name in changes.get("gate", {})}
-    kept = {name: getattr(usual.control, name) for name in changes if name != "gate"}
-    assert replace(other.control, gate=replace(other.control.gate, **gate), **kept) == usual.control
+    assert other != usual
+    gate = {name: getattr(usual.control.gate, name) for name in changes["control"].get("gate", {})}
+    control = {name: getattr(usual.control, name) for name in changes["control"] if name != "gate"}
+    hand = {name: getattr(usual.hand, name) for name in changes.get("hand", {})}
+    limits = replace(other.control, gate=replace(other.control.gate, **gate), **control)
+    assert replace(other, control=limits, hand=replace(other.hand, **hand)) == usual
+
+
+def test_a_serial_port_is_in_the_folder(tmp_path: Path) -> None:
+    hand = load_lab(str(write_variant("simulated", VARIANTS["serial cell"], tmp_path))).hand
+    assert (hand.link, hand.serial_port) == ("rtu", str(tmp_path / "hand"))
 
 
 def test_files_beside_a_laboratory_are_found_by_the_other_one(tmp_path: Path) -> None:
@@ -90,6 +105,6 @@ def test_files_beside_a_laboratory_are_found_by_the_other_one(tmp_path: Path) ->
     lab = tmp_path / "mine.yaml"
     lab.write_text(yaml.safe_dump(content), encoding="utf-8")
     (tmp_path / "elsewhere").mkdir()
-    other = load_lab(str(write_variant(str(lab), {"observation_age_limit": 0.2}, tmp_path / "elsewhere")))
+    other = load_lab(str(write_variant(str(lab), {"control": {"observation_age_limit": 0.2}}, tmp_path / "elsewhere")))
     assert other.calibration.references == {"front": tmp_path / "front.yaml"}
     assert other.hand.calibration == tmp_path / "ranges.yaml"

@@ -8,6 +8,7 @@ import select
 import threading
 import tty
 from abc import ABC, abstractmethod
+from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -16,6 +17,8 @@ from pymodbus.server import ModbusSerialServer, ModbusTcpServer
 from pymodbus.simulator import DataType, SimData, SimDevice
 
 from vipa.errors import HardwareError
+from vipa.hardware.inspire_hand import InspireHandConfig
+from vipa.lab import split_address
 from vipa_sim.hand_firmware import FIRST_ADDRESS, LAST_ADDRESS, HandFirmware, RegisterError
 
 _START_TIME_OUT = 10.0  # s
@@ -237,3 +240,59 @@ class SerialCable:
                 return
             for source in ready:
                 os.write(second if source == first else first, os.read(source, 4096))
+
+
+class CabledHandServer(HandSerialServer):
+    """Modbus RTU server of a simulated hand on a cable of its own, whose other end is found at a path.
+
+    Args:
+        firmware: of the hand.
+        path: where the driver looks for its serial device; a link is made there.
+        baudrate: of the line.
+    """
+
+    def __init__(self, firmware: HandFirmware, path: Path, baudrate: int = 115200) -> None:
+        super().__init__(firmware, "", baudrate)
+        self._path = path
+        self._cable: SerialCable | None = None
+
+    def start(self) -> None:
+        """Plug the cable in and start serving.
+
+        Raises:
+            HardwareError: the path is taken, or no link can be made there.
+        """
+        if self._path.exists() and not self._path.is_symlink():
+            raise HardwareError(
+                f"hand server {self._path}: there is something else. Give hand.serial_port a path that is free"
+            )
+        self._cable = SerialCable()
+        self.port, far_end = self._cable.ends
+        try:
+            self._path.unlink(missing_ok=True)
+            self._path.symlink_to(far_end)
+        except OSError as error:
+            self._cable.close()
+            raise HardwareError(f"hand server {self._path}: no link can be made there: {error.strerror}") from None
+        super().start()
+
+    def stop(self) -> None:
+        """Stop serving and take the cable away."""
+        super().stop()
+        if self._cable is not None:
+            self._path.unlink(missing_ok=True)
+            self._cable.close()
+            self._cable = None
+
+    def drop_connections(self) -> None:
+        """Unplug the cable and plug in another one."""
+        if self._cable is not None:
+            self.stop()
+            self.start()
+
+
+def hand_server(config: InspireHandConfig, firmware: HandFirmware) -> HandServer | CabledHandServer:
+    """The server at which the driver of a hand with this configuration finds it."""
+    if config.link == "rtu":
+        return CabledHandServer(firmware, Path(config.serial_port), config.baud_rate)
+    return HandServer(firmware, *split_address(config.address, "hand.address"))

@@ -13,7 +13,7 @@ from vipa_sim.errors import SimulationError
 from vipa_sim.experts.situation import Situation
 from vipa_sim.fci import FciServer
 from vipa_sim.hand_firmware import HandFirmware
-from vipa_sim.hand_server import HandServer
+from vipa_sim.hand_server import hand_server
 from vipa_sim.scenes import make_scene
 from vipa_sim.scenes.base import CAMERA_POSES, displace_camera
 from vipa_sim.simulated_camera import FAULTS, SimulatedCamera
@@ -65,8 +65,7 @@ class Laboratory:
         self.scene.has_reference_boards |= lab.calibration.checks_drift
         self.world = World(self.scene, seed=config.seed, variant=config.variant)
         self._firmware = HandFirmware(lab.hand.model)
-        hand_host, hand_port = split_address(lab.hand.address, "hand.address")
-        self._hand_server = HandServer(self._firmware, hand_host, hand_port)
+        self._hand_server = hand_server(lab.hand, self._firmware)
         self._cameras = {name: SimulatedCamera(name, config) for name, config in lab.cameras.items()}
         self.fci = FciServer(
             self.world, lab.arm.address, strict=config.strict, elastic_s=config.elastic, after_step=self._after_step

@@ -1,4 +1,4 @@
-"""Laboratories that are like another, but for some limits of their controller."""
+"""Laboratories that are like another, but for some limits of their controller or the wire of their hand."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,25 +9,32 @@ import yaml
 from vipa.config import read_yaml
 from vipa.lab import lab_path, load_lab
 
-QUICK: dict[str, Any] = {"inference_period": 0.0, "observation_age_limit": 0.12}
-"""Of ``control``: a chunk for every frame, 30 a second, and a stop where the newest is from three frames ago."""
-SLOW: dict[str, Any] = {"gate": {"chunk_age_limit_s": 0.6}, "observation_age_limit": 1.2}
-"""Of ``control``: chunks are still taken where the way to the policy and back takes 0.3 s."""
+Changes = Mapping[str, Mapping[str, Any]]
+
+QUICK: Changes = {"control": {"inference_period": 0.0, "observation_age_limit": 0.12}}
+"""A chunk for every frame, 30 a second, and a stop where the newest is from three frames ago."""
+SLOW: Changes = {"control": {"gate": {"chunk_age_limit_s": 0.6}, "observation_age_limit": 1.2}}
+"""Chunks are still taken where the way to the policy and back takes 0.3 s."""
+SERIAL: Changes = {"hand": {"link": "rtu", "serial_port": "hand"}, "control": {"hand_age_limit": 0.1}}
+"""The hand is on a serial line, which is read 30 times a second."""
 
 
-def write_variant(lab: str, control: Mapping[str, Any], folder: Path) -> Path:
-    """Write the YAML of a laboratory that is like another, but for some keys of ``control``; its path.
+def write_variant(lab: str, changes: Changes, folder: Path) -> Path:
+    """Write the YAML of a laboratory that is like another, but for some keys; its path.
+
+    A serial port of the changes is a name in the folder.
 
     Raises:
         ConfigurationError: there is no such laboratory, or it cannot be used.
     """
-    content = read_yaml(lab_path(lab))
-    content["control"] = _merged(content.get("control", {}), control)
+    content = _merged(read_yaml(lab_path(lab)), changes)
     references = load_lab(lab).calibration.references
     if references:
         content["calibration"]["references"] = {name: str(file.resolve()) for name, file in references.items()}
     if (ranges := load_lab(lab).hand.calibration) is not None:
         content["hand"]["calibration"] = str(ranges.resolve())
+    if "serial_port" in changes.get("hand", {}):
+        content["hand"]["serial_port"] = str((folder / changes["hand"]["serial_port"]).resolve())
     path = folder / "lab.yaml"
     path.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
     load_lab(str(path))

@@ -8,21 +8,21 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from vipa.bringup import RespawnPolicy, run_graph, say
 from vipa.errors import ConfigurationError
-from vipa.faults.lab_variants import QUICK, SLOW, write_variant
+from vipa.faults.lab_variants import QUICK, SERIAL, SLOW, Changes, write_variant
 from vipa.faults.outcome import Outcome
 from vipa.faults.policy_server import CLOSED_WAVE, free_port
 from vipa.graph import GraphArguments, faults_node
 from vipa.lab import load_lab
 from vipa.result import Result
 
-Place = Literal["alone", "cell", "served cell", "quick cell", "slow cell"]
-"""Where an injection runs: without a graph, in one with the policy ``wave``, in one whose policy is a server's, in such
-a one that stops sooner or later than usual."""
-VARIANTS: dict[Place, dict[str, Any]] = {"quick cell": QUICK, "slow cell": SLOW}
+Place = Literal["alone", "cell", "serial cell", "served cell", "slow cell", "quick cell"]
+"""Where an injection runs: without a graph, in one with the policy ``wave``, in such a one whose hand is on a serial
+line, in one whose policy is a server's, in such ones that stop later or sooner than usual."""
+VARIANTS: dict[Place, Changes] = {"serial cell": SERIAL, "slow cell": SLOW, "quick cell": QUICK}
 ANSWER_TIME_OUT_S = {"slow cell": 0.6}  # of a policy server, where not that of the policy ``remote``
 
 _HEALTHY_AFTER_S = 10.0  # a node is killed again and again here: a lone crash is measured, not a series of them
@@ -50,6 +50,7 @@ INJECTIONS = (
     Injection("camera", "cell", "a camera drops out, freezes, repeats frames"),
     Injection("chunks", "cell", "chunks with NaN, Inf, a wrong shape, tenfold steps, old observations"),
     Injection("hand", "cell", "the hand does not answer, answers nonsense, hangs up"),
+    Injection("serial_hand", "serial cell", "the same on a serial line, with wrong checksums"),
     Injection("arm", "cell", "lost packets, a reflex, a user stop, a lost connection"),
     Injection("stop", "cell", "the operator stops the cell"),
     Injection("kill", "cell", "kill -9 of each node in turn"),
@@ -118,7 +119,7 @@ def run_suite(
             for outcome in injection.inject(options):
                 say(outcome.line())
                 outcomes.append(outcome)
-    for place in ("cell", "served cell", "slow cell", "quick cell"):
+    for place in get_args(Place)[1:]:
         names = [injection.name for injection in injections if injection.place == place]
         if names:
             found, is_clean = _run_in_cell(place, names, options, arguments, domain)
@@ -145,7 +146,7 @@ def _run_in_cell(
     output.touch()
     port = free_port()
     policy, policy_options = "wave", CLOSED_WAVE
-    if place != "cell":
+    if place not in ("cell", "serial cell"):
         time_out = {"time_out": ANSWER_TIME_OUT_S[place]} if place in ANSWER_TIME_OUT_S else {}
         policy, policy_options = "remote", {"url": f"ws://127.0.0.1:{port}", **time_out}
     lab = arguments.lab
