@@ -64,10 +64,11 @@ def merged(options: dict[str, Any], pairs: Sequence[str], where: str) -> dict[st
     Args:
         options: may hold mappings.
         pairs: KEY is a name, or "name.name" within a mapping; VALUE is JSON where it can be read as such, else text.
+            A mapping as a whole can only be left out: "name=null".
         where: begins the message of an error.
 
     Raises:
-        TrainingError: no "=", a key that is there twice or leads nowhere, or one of a mapping as a whole.
+        TrainingError: no "=", a key that is there twice or leads nowhere, or a value for a mapping as a whole.
     """
     seen: set[str] = set()
     for pair in pairs:
@@ -86,11 +87,12 @@ def merged(options: dict[str, Any], pairs: Sequence[str], where: str) -> dict[st
                     f"{where}: option {key}: {folder} has no options; those that have: {known or 'none'}"
                 )
             place = place[folder]
-        if isinstance(place.get(name), dict):
+        value = _value(text)
+        if isinstance(place.get(name), dict) and value is not None:
             raise TrainingError(
                 f"{where}: option {key}: name one of {', '.join(f'{key}.{one}' for one in place[name])}"
             )
-        place[name] = _value(text)
+        place[name] = value
     return options
 
 

@@ -38,6 +38,7 @@ def test_values_arrive_and_others_stay(batch: int, share: float, name: str) -> N
         ("engine.ema=1", "test: engine: ema: 1.0 is outside 0-1"),
         ("engine.precision=fp8", "test: engine: precision: expected"),
         ("engine.accumulation=3", "test: engine: accumulation: 3 does not divide the batch, 64"),
+        ("engine=null", "test: engine: expected EngineConfig, found None"),
         ("share=NaN", "test: share: expected float, found 'NaN'"),
     ],
 )

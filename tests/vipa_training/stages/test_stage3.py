@@ -19,7 +19,7 @@ from vipa_training.data.errors import DatasetError
 from vipa_training.data.reader import Dataset
 from vipa_training.data.writer import DatasetWriter
 from vipa_training.engine.errors import TrainingError
-from vipa_training.stages.parts import ENCODERS, LEARNING, part_of
+from vipa_training.stages.parts import ENCODERS, LEARNING, PARTS, part_of
 from vipa_training.stages.start import Start, make_start, model_config
 
 
@@ -150,6 +150,13 @@ class TestBegin:
         with pytest.raises(TrainingError) as caught:
             model_config(MODEL, [pair])
         assert str(caught.value).startswith(message)
+
+    def test_the_ablation_without_spatial_encoder(self, dataset: Path, tmp_path: Path) -> None:
+        start = Start(model_config(MODEL, ["spatial=null"]))
+        train(dataset, tmp_path / "out", "optimisation.steps=1", start=start)
+        model = load_checkpoint(tmp_path / "out").model
+        assert model.spatial_encoder is None
+        assert {part_of(name) for name in model.state_dict()} == set(PARTS) - {"spatial_encoder", "fusion"}
 
     def test_unknown_presets_and_folders(self, tmp_path: Path) -> None:
         with pytest.raises(TrainingError, match="preset giant: unknown; known: 2b, nano"):
