@@ -53,6 +53,7 @@ _LONG = ("prompt.text_tokens=128",)  # instructions of some 100 characters, each
 _LIBERO = ('views=["agentview","wrist"]', *_LONG)
 _ROBOCASA = ('views=["left","right","wrist"]', *_LONG)
 MODEL_OPTIONS: dict[str, tuple[str, ...]] = {
+    "nano": _LONG,
     "libero": _LIBERO,
     "libero-nano": _LIBERO,
     "robocasa": _ROBOCASA,

@@ -227,14 +227,14 @@ def test_the_panda_stands_where_libero_says() -> None:
     np.testing.assert_allclose(pose[:3, :3] @ [0, 0, 1], [-0.0559, -0.0005, -0.9984], atol=5e-3)
 
 
-@pytest.mark.parametrize("name", ["libero", "libero-nano", "robocasa", "robocasa-nano"])
+@pytest.mark.parametrize("name", ["nano", "libero", "libero-nano", "robocasa", "robocasa-nano"])
 def test_recipes_leave_room_for_long_instructions(name: str) -> None:
-    """FR3's nano does not, and says so."""
+    """The preset nano by itself does not, and says so."""
     longest = "pick the kettle non electric from the sink and place it on the cutting board located on the counter"
     assert name in RECIPES
     statistics = Statistics.fit(RANDOM.normal(size=(9, 22)), RANDOM.normal(size=(9, 12)))
     config = model_config(NANO, model_options(name, []))
-    assert len(config.views) == (2 if "libero" in name else 3)
+    assert len(config.views) == (3 if "robocasa" in name else 2)
     Processor(config, statistics, make_tokenizer(config.language, None)).prompt(longest)
     with pytest.raises(PolicyError, match=r"takes 99 tokens, at most 64 fit.*larger model\.prompt\.text_tokens"):
         Processor(NANO, statistics, make_tokenizer(NANO.language, None)).prompt(longest)
