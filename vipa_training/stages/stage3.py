@@ -2,7 +2,8 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,7 +17,7 @@ from vipa_inference.model.vipa_vla import VipaVla
 from vipa_inference.policy import PolicyError
 from vipa_inference.processing import Processor
 from vipa_inference.statistics import Statistics
-from vipa_inference.tokenizers import make_tokenizer
+from vipa_inference.tokenizers import TOKENIZER_FILE, make_tokenizer
 from vipa_training.data.errors import DatasetError
 from vipa_training.data.reader import Dataset
 from vipa_training.engine.distributed import World
@@ -38,6 +39,7 @@ from vipa_training.stages.optimisation import post_training_groups
 from vipa_training.stages.parts import ENCODERS, PartCount, accounting, blocks_of, count_parts, let_learn
 from vipa_training.stages.recipes import Stage3Config
 from vipa_training.stages.start import Start, make_model, save_trained
+from vipa_training.stages.vocabulary import learn_tokenizer
 
 T = TypeVar("T")
 Say = Callable[[str], None]
@@ -96,7 +98,6 @@ def post_train(
         check_instructions(dataset, rows)
         begun = load_checkpoint(start.checkpoint) if start.checkpoint else None
         statistics = _statistics(begun, rows) if config.keep_statistics else rows.statistics()
-        processor = Processor(start.config, statistics, make_tokenizer(start.config.language, start.checkpoint))
         model = make_model(start, begun, config.engine.seed)
         let_learn(model, config.learning)
         parts = count_parts(model)
@@ -106,6 +107,8 @@ def post_train(
         description = _description(start, begun, dataset, rows, statistics, config)
         with held(out, description, world):
             model.to(world.device)
+            tokenizer = make_tokenizer(start.config.language, _tokenizer_folder(start, dataset.tasks, out, world))
+            processor = Processor(start.config, statistics, tokenizer)
             features = _features(model, processor, dataset, kind, config, world, show_progress)
             samples = DemonstrationSamples(
                 dataset, rows, processor, config.draws, config.engine.seed, config.augmentation, features
@@ -136,6 +139,17 @@ def flow_loss(model: VipaVla, batch: Batch, draws: int) -> Tensor:
     return model.action_loss(
         batch, batch["actions"], batch["weight"], batch["prefix"], draws, batch["noise"], batch["tau"]
     )
+
+
+def _tokenizer_folder(start: Start, instructions: Sequence[str], out: Path, world: World) -> Path | None:
+    """Where the tokenizer has its file: a preset learns it from the instructions, of which each word becomes an id."""
+    if start.checkpoint is None and start.config.language.tokenizer == "qwen":
+        if world.is_first:
+            words = {word for instruction in instructions for word in re.findall(r"\w+", instruction)}
+            learn_tokenizer(instructions, words, start.config.language, out / TOKENIZER_FILE)
+        world.wait()
+        return out
+    return start.checkpoint
 
 
 def _statistics(begun: Checkpoint | None, rows: Rows) -> Statistics:

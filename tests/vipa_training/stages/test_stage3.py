@@ -14,6 +14,7 @@ from tests.vipa_training.engine.training_process import MODEL, train
 from vipa_inference.checkpoint import load_checkpoint, save_checkpoint
 from vipa_inference.model.vipa_vla import VipaVla
 from vipa_inference.policy import CameraView, Observation, PolicyError
+from vipa_inference.tokenizers import make_tokenizer
 from vipa_inference.vipa_policy import VipaPolicy, VipaPolicyConfig
 from vipa_training.data.errors import DatasetError
 from vipa_training.data.reader import Dataset
@@ -157,6 +158,19 @@ class TestBegin:
         model = load_checkpoint(tmp_path / "out").model
         assert model.spatial_encoder is None
         assert {part_of(name) for name in model.state_dict()} == set(PARTS) - {"spatial_encoder", "fusion"}
+
+    def test_a_preset_learns_the_words_of_the_instructions(self, dataset: Path, tmp_path: Path) -> None:
+        ids = {"image_begin_id": 0, "image_end_id": 1, "image_token_id": 2}
+        language = replace(MODEL.language, tokenizer="qwen", vocabulary=400, **ids)
+        start = Start(replace(MODEL, language=language))
+        train(dataset, tmp_path / "out", "optimisation.steps=1", start=start)
+        tokenizer = make_tokenizer(language, tmp_path / "out")
+        assert [len(tokenizer.encode(word)) for word in ("wipe", "board", "water", "plant")] == [1, 1, 1, 1]
+        assert tokenizer.decode(tokenizer.encode("wipe the violet plant")) == "wipe the violet plant"
+        before = (tmp_path / "out" / "tokenizer.json").read_bytes()
+        train(dataset, tmp_path / "out", "optimisation.steps=1", start=start)  # goes on, and has nothing to do
+        assert (tmp_path / "out" / "tokenizer.json").read_bytes() == before
+        VipaPolicy(VipaPolicyConfig(checkpoint=str(tmp_path / "out"), runtime="torch", precision="fp32"))
 
     def test_unknown_presets_and_folders(self, tmp_path: Path) -> None:
         with pytest.raises(TrainingError, match="preset giant: unknown; known: 2b, nano"):
