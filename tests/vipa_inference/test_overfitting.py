@@ -28,6 +28,8 @@ from vipa_training.stages.optimisation import OptimisationConfig, Optimiser, fre
 
 Array = NDArray[np.float64]
 
+INSTRUCTION = "touch the red ball"
+MODEL = replace(NANO, prompt=replace(NANO.prompt, text_tokens=len(INSTRUCTION)))  # what would be padding costs time
 EPISODES, ARM_POSES = 8, 2
 BALL_RADIUS_M, PIXEL_NOISE = 0.05, 1.0
 TABLE, BALL = (124, 116, 104), (205, 30, 28)  # RGB
@@ -88,7 +90,7 @@ def make_episodes(noise_seed: int = 0) -> Episodes:
     balls = np.stack([0.45 + 0.10 * np.cos(angles), 0.12 * np.sin(angles), np.full(EPISODES, BALL_RADIUS_M)], axis=-1)
     arm = generator.uniform((0.40, -0.05, 0.15), (0.50, 0.05, 0.20), (ARM_POSES, 3))
     joints = generator.uniform(-1.0, 1.0, (ARM_POSES, 7))
-    progress = np.arange(1, NANO.action.horizon + 1) / NANO.action.horizon
+    progress = np.arange(1, MODEL.action.horizon + 1) / MODEL.action.horizon
     path = 10 * progress**3 - 15 * progress**4 + 6 * progress**5
     hand = np.repeat(1.0 - 0.7 * progress[:, None], 6, axis=1)
     observations: list[Observation] = []
@@ -98,8 +100,8 @@ def make_episodes(noise_seed: int = 0) -> Episodes:
             pose = np.diag([1.0, -1.0, -1.0, 1.0])
             pose[:3, 3] = position
             views = {name: _camera_view(camera, ball, noise) for name, camera in CAMERAS.items()}
-            observations.append(Observation(views, pose, joint_positions, np.ones(6), "touch the red ball"))
-            targets = np.tile(pose, (NANO.action.horizon, 1, 1))
+            observations.append(Observation(views, pose, joint_positions, np.ones(6), INSTRUCTION))
+            targets = np.tile(pose, (MODEL.action.horizon, 1, 1))
             targets[:, :3, 3] += path[:, None] * (ball - position)
             actions.append(actions_from_poses(targets, hand, pose))
     return Episodes(observations, np.stack(actions))
@@ -123,17 +125,17 @@ def train(episodes: Episodes, seed: int = 0) -> Trained:
     proprioception = np.stack(
         [proprioception_vector(o.end_effector_pose, o.joint_positions, o.hand_positions) for o in episodes.observations]
     )
-    processor = Processor(NANO, Statistics.fit(proprioception, episodes.actions), ByteTokenizer())
+    processor = Processor(MODEL, Statistics.fit(proprioception, episodes.actions), ByteTokenizer())
     torch.manual_seed(seed)
-    model = VipaVla(NANO)
+    model = VipaVla(MODEL)
     freeze_encoders(model)
     optimiser = Optimiser(post_training_groups(model, TRAINING), TRAINING)
     batch = _features(model, _batch(processor, episodes.observations))
     actions = torch.from_numpy(processor.normalise_actions(episodes.actions))
-    weight = torch.ones(EPISODES, NANO.action.horizon)
+    weight = torch.ones(EPISODES, MODEL.action.horizon)
     for _ in range(TRAINING.steps):
         chosen = torch.arange(EPISODES) * ARM_POSES + torch.randint(0, ARM_POSES, (EPISODES,))
-        prefix = sample_prefix_lengths(EPISODES * DRAWS, NANO.action.max_prefix)
+        prefix = sample_prefix_lengths(EPISODES * DRAWS, MODEL.action.max_prefix)
         sample = {name: values[chosen] for name, values in batch.items()}
         optimiser.step(model.action_loss(sample, actions[chosen], weight, prefix, DRAWS))
     return Trained(model.eval(), processor, episodes)
