@@ -86,11 +86,12 @@ def test_a_laboratory_with_other_limits_differs_in_nothing_else(tmp_path: Path, 
     changes = VARIANTS[place]
     usual, other = load_lab("simulated"), load_lab(str(write_variant("simulated", changes, tmp_path)))
     assert other != usual
-    gate = {name: getattr(usual.control.gate, name) for name in changes["control"].get("gate", {})}
-    control = {name: getattr(usual.control, name) for name in changes["control"] if name != "gate"}
+    limits = changes.get("control", {})
+    gate = {name: getattr(usual.control.gate, name) for name in limits.get("gate", {})}
+    control = {name: getattr(usual.control, name) for name in limits if name != "gate"}
     hand = {name: getattr(usual.hand, name) for name in changes.get("hand", {})}
-    limits = replace(other.control, gate=replace(other.control.gate, **gate), **control)
-    assert replace(other, control=limits, hand=replace(other.hand, **hand)) == usual
+    restored = replace(other.control, gate=replace(other.control.gate, **gate), **control)
+    assert replace(other, control=restored, hand=replace(other.hand, **hand)) == usual
 
 
 def test_a_serial_port_is_in_the_folder(tmp_path: Path) -> None:

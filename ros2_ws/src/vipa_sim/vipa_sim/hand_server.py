@@ -287,6 +287,7 @@ class CabledHandServer(HandSerialServer):
     def drop_connections(self) -> None:
         """Unplug the cable and plug in another one."""
         if self._cable is not None:
+            self._cable.close()
             self.stop()
             self.start()
 

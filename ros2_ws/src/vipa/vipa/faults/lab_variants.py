@@ -15,8 +15,8 @@ QUICK: Changes = {"control": {"inference_period": 0.0, "observation_age_limit": 
 """A chunk for every frame, 30 a second, and a stop where the newest is from three frames ago."""
 SLOW: Changes = {"control": {"gate": {"chunk_age_limit_s": 0.6}, "observation_age_limit": 1.2}}
 """Chunks are still taken where the way to the policy and back takes 0.3 s."""
-SERIAL: Changes = {"hand": {"link": "rtu", "serial_port": "hand"}, "control": {"hand_age_limit": 0.065}}
-"""The hand is on a serial line, which is read 30 times a second."""
+SERIAL: Changes = {"hand": {"link": "rtu", "serial_port": "hand"}}
+"""The hand is on a serial line."""
 
 
 def write_variant(lab: str, changes: Changes, folder: Path) -> Path:
