@@ -443,6 +443,25 @@ def test_a_clock_that_leaps_forward_voids_the_plan(leap_ms: int, stops: bool) ->
     assert all(event.accepted for event in events), "the next sound chunk moves the arm again"
 
 
+@pytest.mark.parametrize("is_late", [True, False], ids=["only the controller was late", "the clock leapt"])
+def test_a_stop_after_a_leap_begins_where_the_arm_is_and_is_sent_once(is_late: bool) -> None:
+    bench = Bench()
+    bench.follow_circle(0.5)
+    before_ns = bench.now_ns
+    bench.now_ns += 300 * MS
+    q = bench.arm_q(bench.now_ns if is_late else before_ns).copy()
+    bench.controller.update_state(ArmSnapshot(q, np.zeros(7), bench.now_ns), np.full(6, 0.5))
+    output = bench.tick()
+    assert output is not None
+    assert output.stopping
+    assert output.window is not None
+    assert np.abs(output.window.positions[0] - q).max() < 0.02
+    assert (output.window.velocities[-1] == 0.0).all()
+    sent = len(bench.windows)
+    bench.run(300)
+    assert len(bench.windows) == sent
+
+
 def test_the_hand_begins_where_it_is() -> None:
     bench = Bench()
     bench.run(20)

@@ -205,6 +205,17 @@ def test_a_chunk_after_a_stop_starts_smoothly() -> None:
     assert {step.chunk_id for step in scheduler.executed(START + 2 * NS) if step.time_ns > now + 20 * MS} == {2}
 
 
+def test_a_shifted_plan_is_the_same_plan_later() -> None:
+    usual, late = new_scheduler(), new_scheduler()
+    for scheduler in (usual, late):
+        scheduler.accept(make_plan(1, START), START)
+    late.shift(70 * MS)
+    for at in range(START, START + 2 * NS, 90 * MS):
+        np.testing.assert_allclose(late.sample(at + 70 * MS).q, usual.sample(at).q, atol=1e-12)
+    rows = [(step.time_ns + 70 * MS, step.row) for step in usual.executed(START + 3 * NS)]
+    assert [(step.time_ns, step.row) for step in late.executed(START + 3 * NS)] == rows
+
+
 def test_hold_forgets_the_plan() -> None:
     scheduler = new_scheduler()
     scheduler.accept(make_plan(1, START), START)

@@ -170,7 +170,7 @@ class Controller:
         self._leap = None
         if fault is not None:
             window = self._stop(now_ns, fault)
-        elif self._send or (now_ns >= self._next_send_ns and self._scheduler.end_ns() > now_ns):
+        elif self._send or (not self._stopped and now_ns >= self._next_send_ns and not self._resting(now_ns)):
             window = self._scheduler.window(now_ns)
             self._stopped, self._send = False, False
             self._next_send_ns = now_ns + round(self._config.resend * _NS)
@@ -322,9 +322,22 @@ class Controller:
             self.reset()
             self._void_until_ns = now_ns + round(self._gate.config.chunk_age_limit_s * _NS)
         elif self._latest_ns and now_ns > self._latest_ns + _CLOCK_LEAP_NS:
-            leap = (now_ns - self._latest_ns) / _NS
-            self._leap = Change("clock", f"the clock has leapt by {leap:.3g} s; what was planned before is void")
+            leap_ns = now_ns - self._latest_ns
+            detail = f"the clock has leapt by {leap_ns / _NS:.3g} s; what was planned before is void"
+            self._leap = Change("clock", detail)
+            self._follow_leap(leap_ns - round(_NS / self._config.rate))
         self._latest_ns = max(self._latest_ns, now_ns)
+
+    def _follow_leap(self, leap_ns: int) -> None:
+        """Where the arm did not leap with the clock, put the plan off, so that the stop begins where the arm is.
+
+        It did where only this controller was late; a reading from before the leap does not tell.
+        """
+        if self._arm is None or self._arm.stamp_ns <= self._latest_ns:
+            return
+        now, before = (self._scheduler.sample(self._arm.stamp_ns - ns).q for ns in (0, leap_ns))
+        if np.abs(self._arm.q - before).max() < np.abs(self._arm.q - now).max():
+            self._scheduler.shift(leap_ns)
 
     def _executed(self, now_ns: int) -> tuple[TraceRecord, ...]:
         records: list[TraceRecord] = []

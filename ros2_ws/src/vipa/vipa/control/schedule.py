@@ -5,7 +5,7 @@ by construction. A chunk changes nothing before now + lead, fades in over the bl
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -142,6 +142,12 @@ class ChunkScheduler:
         """Forget the plan and rest at the joint positions q (7,) rad."""
         self._steps = []
         self._trajectory = _rest(now_ns, q, hand)
+
+    def shift(self, ns: int) -> None:
+        """Let the whole plan be due so much later, as after a leap of the clock that the arm knows nothing of."""
+        plan = self._trajectory
+        self._trajectory = replace(plan, times_ns=plan.times_ns + ns)
+        self._steps = [replace(step, time_ns=step.time_ns + ns) for step in self._steps]
 
     def accept(self, plan: ChunkPlan, now_ns: int) -> int:
         """Blend a chunk into the running plan; returns how many of its rows were not overdue."""

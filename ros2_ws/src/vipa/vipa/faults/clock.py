@@ -17,7 +17,7 @@ _STALE_CYCLES = 30  # after it, in which what is from before may still arrive
 _SILENT_CYCLES = 90  # then, in which no chunk arrives
 _RESUMED_CYCLES = 200  # within which the arm must move again on fresh data
 _SOUND_EVERY = 10  # cycles
-_MOVES = 0.01  # rad
+_MOVES = 1e-3  # rad
 
 
 class ClockJump:
