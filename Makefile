@@ -30,9 +30,9 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 
-# Long computations run on one core at low priority, beside lint and the tests that mostly wait; what keeps time with a wall
-# clock has the other core for itself; the rest shares the cores, a process for each. The whole graph, and what keeps time
-# with a server that does not wait, come last; tests that fork get only what these leave over.
+# Long computations run on one core at low priority, beside the tests that mostly wait; lint takes what both leave over. What
+# keeps time with a wall clock has the other core for itself; the rest shares the cores, a process for each. The whole
+# graph, and what keeps time with a server that does not wait, come last; tests with the mark "idle" get what these leave.
 # Only files that name a mark are collected for it (tests/conftest.py holds them to that).
 PYTEST := source $(BIN)/activate && source ros2_ws/install/setup.bash && exec python -m pytest
 marked = $(shell grep -rlE 'mark\.($(1))\b' tests --include='test_*.py' | grep -v end_to_end)
@@ -41,14 +41,15 @@ test: setup
 	@mkdir -p logs; export OMP_NUM_THREADS=1; status=0; \
 	(exec nice -n 5 bash -c '$(PYTEST) $(call marked,long) -m long --timeout 1800') >logs/long_tests.log 2>&1 & long=$$!; \
 	trap "kill $$long 2>/dev/null" EXIT; \
-	$(MAKE) --no-print-directory lint || exit; \
-	($(PYTEST) $(call marked,protocol|ros) -m "(protocol or ros) and not (alone or long or processes)") || status=1; \
-	($(PYTEST) -m "not (alone or long or processes or protocol or ros or end_to_end)" -n auto --dist loadfile --max-worker-restart=0) || status=1; \
+	chrt --idle 0 $(MAKE) --no-print-directory lint >logs/lint.log 2>&1 & lint=$$!; \
+	($(PYTEST) $(call marked,protocol|ros) -m "(protocol or ros) and not (alone or long or idle)") || status=1; \
+	wait $$lint || status=1; cat logs/lint.log; \
+	($(PYTEST) -m "not (alone or long or idle or protocol or ros or end_to_end)" -n auto --dist loadfile --max-worker-restart=0) || status=1; \
 	wait $$long || status=1; cat logs/long_tests.log; \
-	(exec chrt --idle 0 bash -c '$(PYTEST) $(call marked,processes) -m "processes and not long" --timeout 1800') >logs/forking_tests.log 2>&1 & forking=$$!; \
-	trap "kill $$forking 2>/dev/null" EXIT; \
+	(exec chrt --idle 0 bash -c '$(PYTEST) $(call marked,idle) -m idle --timeout 1800') >logs/idle_tests.log 2>&1 & idle=$$!; \
+	trap "kill $$idle 2>/dev/null" EXIT; \
 	(unset OMP_NUM_THREADS; $(PYTEST) tests/end_to_end $(call marked,alone) -m "end_to_end or alone") || status=1; \
-	wait $$forking || status=1; cat logs/forking_tests.log; \
+	wait $$idle || status=1; cat logs/idle_tests.log; \
 	exit $$status
 
 audit: setup

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, settings
 settings.register_profile("shared cores", suppress_health_check=[HealthCheck.too_slow], deadline=None)
 settings.load_profile("shared cores")
 
-GROUPS = ("alone", "long", "processes", "protocol", "ros")
+GROUPS = ("alone", "idle", "long", "protocol", "ros")
 """Marks whose tests `make test` runs apart; it finds their files by the text "mark.NAME"."""
 
 

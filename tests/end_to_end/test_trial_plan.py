@@ -15,7 +15,7 @@ pytestmark = pytest.mark.end_to_end
 def test_a_plan_survives_a_killed_trial_node(cell: Cell) -> None:
     out = cell.folder / "plan"
     process = cell.start(
-        "trial", "--task", "reach", "--policies", "scripted,wave", "--time-limit", "6", "--out", str(out)
+        "trial", "--task", "reach", "--policies", "scripted,wave", "--time-limit", "4", "--out", str(out)
     )
     deadline = time.monotonic() + 90
     while not (out / "trials.jsonl").exists():

@@ -23,7 +23,7 @@ CONFIGS = {
 PRECISION = "bf16"
 
 
-@pytest.mark.long
+@pytest.mark.idle
 @pytest.mark.parametrize("name", CONFIGS)
 def test_engines_of_every_graph(name: str, tmp_path: Path) -> None:
     rtx, config = bindings_or_skip(TENSORRT_RTX), CONFIGS[name]

@@ -135,7 +135,7 @@ def test_a_killed_build_goes_on_to_the_same_bytes(root: Path, tmp_path: Path) ->
     assert lines[-1].endswith("is complete")
 
 
-@pytest.mark.processes
+@pytest.mark.idle
 def test_ray_gives_the_same_bytes(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("ray", reason="needs ray")
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")  # on loopback, for some seconds; else it leaves a file in the home

@@ -209,7 +209,7 @@ class TestRefusals:
         with pytest.raises(TrainingError, match=r"model\.frames: 2"):
             train(dataset, tmp_path / "out", start=Start(replace(MODEL, frames=2)))
 
-    @pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.processes)])
+    @pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.idle)])
     def test_a_video_is_gone(self, tmp_path: Path, workers: int) -> None:
         root = write_dataset(tmp_path / "dataset", (6, 6))
         with Dataset(root) as data:
