@@ -1,4 +1,4 @@
-"""Engines of every graph of both sizes, of the large one two layers of full width, built by genuine TensorRT-RTX."""
+"""Engines of every graph of both sizes, two layers of full width each, built by genuine TensorRT-RTX."""
 
 import dataclasses
 from pathlib import Path
@@ -17,7 +17,7 @@ from vipa_inference.untrained import untrained_checkpoint
 
 _SHORT = shortened(PRESETS["2b"], layers=2)
 CONFIGS = {
-    "nano": PRESETS["nano"],
+    "nano": shortened(PRESETS["nano"], layers=2),
     "2b": dataclasses.replace(_SHORT, views=("front",), action=dataclasses.replace(_SHORT.action, denoising_steps=1)),
 }
 PRECISION = "bf16"
