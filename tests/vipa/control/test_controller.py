@@ -474,9 +474,8 @@ def test_the_hand_begins_where_it_is() -> None:
 
 
 def test_a_scheduler_that_brakes_too_gently_for_the_gate_is_refused() -> None:
-    for name in ("brake_acceleration", "stop_acceleration"):
-        with pytest.raises(ValueError, match=rf"schedule\.{name}"):
-            Bench(schedule=ScheduleConfig(**{name: 2.0}))
+    with pytest.raises(ValueError, match="brake_acceleration"):
+        Bench(schedule=ScheduleConfig(brake_acceleration=2.0))
 
 
 def test_a_scheduler_that_ends_windows_too_hard_for_the_gate_is_refused() -> None:

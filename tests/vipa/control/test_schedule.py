@@ -168,7 +168,7 @@ def test_a_late_chunk_replaces_the_rows_it_overlaps() -> None:
 @given(st.integers(0, 1200), st.floats(1.0, 8.0))
 @settings(max_examples=60, deadline=None)
 def test_stop_brakes_along_the_plan_and_nothing_moves_after(at_ms: int, brake: float) -> None:
-    scheduler = new_scheduler(replace(CONFIG, stop_acceleration=brake))
+    scheduler = new_scheduler(replace(CONFIG, brake_acceleration=brake))
     scheduler.accept(make_plan(1, START), START)
     path, speeds, _ = dense(scheduler, START, START + 2 * NS)
     now = START + at_ms * MS
@@ -316,7 +316,6 @@ def test_the_past_does_not_grow() -> None:
         ("lead_s", -0.1),
         ("grid_s", float("nan")),
         ("brake_acceleration", -1.0),
-        ("stop_acceleration", 0.0),
     ],
 )
 def test_bad_settings_name_the_key(key: str, value: float) -> None:

@@ -98,12 +98,11 @@ class Controller:
                 f"schedule.window_acceleration {scheduler.config.window_acceleration} must be at most {spare:.3g} "
                 "rad/s^2, what gate.acceleration_fraction leaves"
             )
-        for name in ("brake_acceleration", "stop_acceleration"):
-            if getattr(scheduler.config, name) < gate.config.brake_acceleration:
-                raise ValueError(
-                    f"schedule.{name} {getattr(scheduler.config, name)} must be at least "
-                    f"gate.brake_acceleration {gate.config.brake_acceleration}"
-                )
+        if scheduler.config.brake_acceleration < gate.config.brake_acceleration:
+            raise ValueError(
+                f"schedule.brake_acceleration {scheduler.config.brake_acceleration} must be at least "
+                f"gate.brake_acceleration {gate.config.brake_acceleration}"
+            )
         self._kinematics, self._gate, self._scheduler = kinematics, gate, scheduler
         self._config = config or ControlConfig()
         self._arm: ArmSnapshot | None = None

@@ -25,12 +25,11 @@ class ScheduleConfig:
     lead_s: float = 0.02  # s from now that are already committed; nothing before changes
     window_s: float = 1.0  # s of trajectory sent to the arm at a time
     grid_s: float = 0.05  # s between the knots of the plan, which are the waypoints for the arm
-    brake_acceleration: float = 4.0  # rad/s^2 of the fastest joint at the end of a plan
-    stop_acceleration: float = 5.0  # rad/s^2 of the fastest joint in a stop
+    brake_acceleration: float = 4.0  # rad/s^2 of the fastest joint in a stop and at the end of a plan
     window_acceleration: float = 1.5  # rad/s^2 that the end of a window adds to what its plan takes there
 
     def __post_init__(self) -> None:
-        for name in ("blend_s", "window_s", "grid_s", "brake_acceleration", "stop_acceleration", "window_acceleration"):
+        for name in ("blend_s", "window_s", "grid_s", "brake_acceleration", "window_acceleration"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value > 0.0):
                 raise ValueError(f"{name} must be positive and finite, found {value}")
@@ -219,10 +218,9 @@ class ChunkScheduler:
         The arm never leaves the path of the plan. The hand keeps its present target. No step of a chunk remains.
         """
         start_ns = self.change_ns(now_ns)
-        acceleration = self.config.stop_acceleration
-        duration = float(np.abs(self.sample(start_ns).dq).max()) / acceleration
+        duration = float(np.abs(self.sample(start_ns).dq).max()) / self.config.brake_acceleration
         ahead = self._trajectory.sample(start_ns + np.linspace(0, duration / 2.0 * _NS, 9).astype(np.int64))
-        knots = self._braking_knots(ahead.dq, acceleration)
+        knots = self._braking_knots(ahead.dq)
         duration = float(knots[-1]) / _NS
         path, pace = _slow_down(knots / _NS, duration / 2.0, duration)
         old = self._trajectory.sample(start_ns + np.rint(path * _NS).astype(np.int64))
@@ -268,14 +266,14 @@ class ChunkScheduler:
         self._steps = self._steps[len(done) :]
         return done
 
-    def _braking_knots(self, dq: Array, acceleration: float) -> Times:
+    def _braking_knots(self, dq: Array) -> Times:
         """Knots (K,) ns, from zero, of a stop that takes the fastest of the velocities dq (..., 7) to rest."""
-        duration_ns = float(np.abs(dq).max()) / acceleration * _NS
+        duration_ns = float(np.abs(dq).max()) / self.config.brake_acceleration * _NS
         return np.arange(max(math.ceil(duration_ns / self._knot_ns), 1) + 1) * self._knot_ns
 
     def _brake(self, start_ns: int, q: Array, dq: Array, hand: Array) -> _Trajectory:
         """Straight on with a constant deceleration to rest, all joints together."""
-        knots = self._braking_knots(dq, self.config.brake_acceleration)
+        knots = self._braking_knots(dq)
         duration = float(knots[-1]) / _NS
         path, pace = _slow_down(knots / _NS, duration / 2.0, duration)
         return _Trajectory(
