@@ -115,7 +115,7 @@ def test_a_stalled_server_stops_the_arm_at_the_limit_of_the_observations_age() -
     assert outcomes[0].figures["over_before_hold"] == 1.0  # the shortest stall
     assert all(560 < outcome.figures["rest_max_ms"] < 700 for outcome in outcomes)
     late = next(inference.inject(FabricatedCell(braking_s=0.5), InjectionOptions(repeats=3)))
-    assert late.figures["rest_after_limit_max_ms"] > 400.0
+    assert "rest_after_limit_max_ms" in late.broken[0]
 
 
 def test_a_laboratory_that_stops_sooner_rests_within_300_ms_of_the_fault(tmp_path: Path) -> None:

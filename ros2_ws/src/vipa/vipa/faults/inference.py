@@ -13,6 +13,7 @@ from vipa.result import Bound
 STALLS_S = (0.2, 5.0)  # shortest and longest; the shortest are over before the arm has to stop
 BOUNDS: dict[str, Bound] = {
     "hold_after_limit_max_ms": ("<=", 100.0),
+    "rest_after_limit_max_ms": ("<=", 300.0),
     "limit_violations": ("==", 0.0),
 }
 Fault = Literal["inference_stall", "policy_server_kill"]

@@ -28,10 +28,10 @@ def write_variant(lab: str, changes: Changes, folder: Path) -> Path:
         ConfigurationError: there is no such laboratory, or it cannot be used.
     """
     content = _merged(read_yaml(lab_path(lab)), changes)
-    references = load_lab(lab).calibration.references
-    if references:
+    usual = load_lab(lab)
+    if references := usual.calibration.references:
         content["calibration"]["references"] = {name: str(file.resolve()) for name, file in references.items()}
-    if (ranges := load_lab(lab).hand.calibration) is not None:
+    if (ranges := usual.hand.calibration) is not None:
         content["hand"]["calibration"] = str(ranges.resolve())
     if "serial_port" in changes.get("hand", {}):
         content["hand"]["serial_port"] = str((folder / changes["hand"]["serial_port"]).resolve())

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from vipa.faults.camera import limit_violations
 from vipa.faults.cell import RunningCell, moves, resume
-from vipa.faults.judging import median, milliseconds
+from vipa.faults.judging import REST_SPEED, median, milliseconds
 from vipa.faults.outcome import Outcome
 from vipa.faults.suite import InjectionOptions
 from vipa.result import Bound
@@ -41,7 +41,7 @@ def inject(cell: RunningCell, options: InjectionOptions) -> Iterator[Outcome]:
             "chunks_taken": float(len(taken)),
             "age_p50_ms": median(ages),
             "holds": float(sum(plan.time_ns > begun_ns and plan.chunk_id is None for plan in seen.plans)),
-            "moving_share": sum(sample.speed > 0.0 for sample in seen.samples) / max(len(seen.samples), 1),
+            "moving_share": sum(sample.speed > REST_SPEED for sample in seen.samples) / max(len(seen.samples), 1),
             "refused_by_driver": float(seen.driver_refusals - before),
             "limit_violations": limit_violations(cell),
         }
