@@ -86,6 +86,7 @@ class CellClient:
         if not await self._until(lambda: bool(self.view.latest("cell")), WAIT_S):
             return Reply(False, NO_CELL)
         await self._until(lambda: False, SETTLE_S)
+        await self._until(lambda: self._watch.knows_trial, WAIT_S)
         cell = self.view.latest("cell")
         return Reply(True, ": ".join(word for word in (f"cell {cell['state']}", cell["reason"]) if word))
 
