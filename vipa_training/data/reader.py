@@ -16,7 +16,7 @@ from vipa_training.data.entries import EpisodeEntry, read_entries, read_statisti
 from vipa_training.data.errors import DatasetError
 from vipa_training.data.format import INFO, STATISTICS, TARGET_HAND, TARGET_POSE, TIME, Layout
 from vipa_training.data.statistics import Stats, as_arrays, pooled, vector_statistics
-from vipa_training.data.video import VideoReader
+from vipa_training.data.video import Image, VideoReader
 
 OPEN_VIDEOS = 32
 Columns = dict[str, NDArray[Any]]
@@ -27,17 +27,20 @@ class Dataset:
 
     Args:
         root: of the dataset.
+        keep_gb: of decoded pictures that stay in memory, for those who read them again; the first ones that are read.
 
     Raises:
         DatasetError: there is none, or its description cannot be read.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, keep_gb: float = 0.0) -> None:
         self.root = root
         self.layout = read_layout(root)
         self.episodes: tuple[EpisodeEntry, ...] = tuple(read_entries(root, self.layout))
         self.tasks: tuple[str, ...] = tuple(read_tasks(root)) if self.episodes else ()
         self._videos: OrderedDict[Path, VideoReader] = OrderedDict()
+        self._kept: dict[tuple[Path, int], Image] = {}
+        self._room = round(keep_gb * 1e9)  # for more of them, bytes
 
     def __enter__(self) -> "Dataset":
         """Return itself."""
@@ -95,8 +98,16 @@ class Dataset:
         Raises:
             DatasetError: the video is missing, or a frame is.
         """
-        first = round(episode.videos[key].start * self.layout.fps)
-        return self._video(episode.videos[key].path).frames([first + row for row in rows])
+        path, first = episode.videos[key].path, round(episode.videos[key].start * self.layout.fps)
+        numbers = [first + row for row in rows]
+        missing = sorted({number for number in numbers if (path, number) not in self._kept})
+        decoded = dict(zip(missing, self._video(path).frames(missing), strict=True)) if missing else {}
+        found = np.stack([decoded[n] if n in decoded else self._kept[path, n] for n in numbers])
+        for number, image in decoded.items():
+            if image.nbytes <= self._room:
+                self._kept[path, number] = image.copy()
+                self._room -= image.nbytes
+        return found
 
     def all_frames(self, episode: EpisodeEntry, key: str) -> Iterator[tuple[float, NDArray[np.uint8]]]:
         """Every picture of an episode, and the time (s) from its begin at which it is shown; decoded once.

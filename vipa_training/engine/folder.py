@@ -12,7 +12,10 @@ from vipa_training.engine.distributed import World
 from vipa_training.engine.errors import TrainingError
 
 CONFIG, LOCK = "training.json", ".lock"
-FREE = ("engine.workers", "engine.device", "engine.log_every", "engine.save_every", "dataset.folder")
+FREE = (
+    *("engine.workers", "engine.device", "engine.log_every", "engine.save_every"),
+    *("pictures_gb", "dataset.folder"),
+)
 """What may differ when a training goes on: it changes neither the data nor their order nor the result."""
 
 

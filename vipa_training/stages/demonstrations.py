@@ -105,6 +105,7 @@ class DemonstrationSamples:
         seed: of noise, flow time, prefixes and augmentation.
         augmentation: of the pictures.
         features: that stand for the pictures; None: pictures are decoded.
+        pictures_gb: of decoded pictures that each process keeps in memory.
 
     Raises:
         PolicyError: an instruction is empty or too long.
@@ -119,8 +120,10 @@ class DemonstrationSamples:
         seed: int,
         augmentation: AugmentationConfig,
         features: FeatureStore | None,
+        pictures_gb: float = 0.0,
     ) -> None:
-        self._root, self._rows, self._processor = dataset.root, rows, processor
+        self._root, self._pictures_gb = dataset.root, pictures_gb
+        self._rows, self._processor = rows, processor
         self._draws, self._seed, self._augmentation, self._features = draws, seed, augmentation, features
         self._prompts = {number: processor.prompt(dataset.tasks[number]) for number in np.unique(rows.task).tolist()}
         normaliser = processor.statistics.proprioception.normaliser(processor.config.normalisation)
@@ -172,7 +175,7 @@ class DemonstrationSamples:
         if self._features is not None:
             return dict(self._features.read(episode, row))
         if self._dataset is None:
-            self._dataset = Dataset(self._root)
+            self._dataset = Dataset(self._root, self._pictures_gb)
         entry = self._dataset.episodes[episode]
         views = [self._dataset.frames(entry, f"{IMAGES}{name}", [row])[0] for name in self._processor.config.views]
         changed = augmented(views, self._augmentation, numpy_generator(self._seed, position))

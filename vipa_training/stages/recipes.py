@@ -21,10 +21,13 @@ class Stage3Config:
     learning: tuple[str, ...] = LEARNING["stage3"]  # parts of the model
     draws: int = 1  # of noise and flow time for each sample; all but the action head is computed once for them
     keep_statistics: bool = False  # of the checkpoint that it begins with, rather than those of the dataset
+    pictures_gb: float = 4.0  # of decoded pictures that a training process and its workers keep in memory, GB
 
     def __post_init__(self) -> None:
         if self.draws < 1:
             raise ValueError(f"draws: {self.draws} is less than 1")
+        if self.pictures_gb < 0.0:
+            raise ValueError(f"pictures_gb: {self.pictures_gb} is negative")
 
 
 FR3 = Stage3Config()

@@ -110,8 +110,9 @@ def post_train(
             tokenizer = make_tokenizer(start.config.language, _tokenizer_folder(start, dataset.tasks, out, world))
             processor = Processor(start.config, statistics, tokenizer)
             features = _features(model, processor, dataset, kind, config, world, show_progress)
+            share_gb = config.pictures_gb / max(config.engine.workers, 1)
             samples = DemonstrationSamples(
-                dataset, rows, processor, config.draws, config.engine.seed, config.augmentation, features
+                dataset, rows, processor, config.draws, config.engine.seed, config.augmentation, features, share_gb
             )
             task = Task(
                 model=model,

@@ -14,6 +14,7 @@ from vipa_training.data.chunks import pose_matrix, pose_vector
 from vipa_training.data.errors import DatasetError
 from vipa_training.data.format import ACTION, IMAGES, STATE, TARGET_HAND, TARGET_POSE, TIME, Layout
 from vipa_training.data.reader import Dataset
+from vipa_training.data.video import VideoReader
 from vipa_training.data.writer import DatasetWriter
 
 
@@ -39,6 +40,34 @@ def test_frames_in_any_order(root: Path, numbers: list[int]) -> None:
     with Dataset(root) as dataset:
         frames = dataset.frames(dataset.episodes[2], f"{IMAGES}side", numbers)
     assert [number_in(frame) for frame in frames] == [200 + k for k in numbers]
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
+@given(
+    reads=st.lists(st.lists(st.integers(0, 14), min_size=1, max_size=6), min_size=1, max_size=6),
+    kept=st.integers(0, 15),
+)
+def test_frames_that_stay_in_memory_are_the_same(root: Path, reads: list[list[int]], kept: int) -> None:
+    with Dataset(root) as dataset:
+        image = dataset.frames(dataset.episodes[2], f"{IMAGES}side", [0])[0]
+    with Dataset(root, keep_gb=kept * image.nbytes * 1e-9) as dataset:
+        for numbers in reads:
+            frames = dataset.frames(dataset.episodes[2], f"{IMAGES}side", numbers)
+            assert [number_in(frame) for frame in frames] == [200 + k for k in numbers]
+            frames[:] = 0  # is the reader's own
+
+
+def test_no_more_frames_are_kept_than_memory_is_given(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Dataset(root) as dataset:
+        nbytes = dataset.frames(dataset.episodes[2], f"{IMAGES}side", [0])[0].nbytes
+    with Dataset(root, keep_gb=3 * nbytes * 1e-9) as dataset:
+        read: list[list[int]] = []
+        decode = VideoReader.frames
+        monkeypatch.setattr(VideoReader, "frames", lambda *given: read.append(given[1]) or decode(*given))
+        for _ in range(2):
+            for row in (7, 2, 9, 4):
+                dataset.frames(dataset.episodes[2], f"{IMAGES}side", [row])
+    assert read == [[7], [2], [9], [4], [4]]
 
 
 def test_rows_come_back(root: Path) -> None:

@@ -122,4 +122,4 @@ class TestState:
             self.again(out, "optimisation.weight_decay=0.1")
 
     def test_what_changes_nothing_may_differ(self, out: Path) -> None:
-        self.again(out, "engine.log_every=3", "engine.save_every=3")
+        self.again(out, "engine.log_every=3", "engine.save_every=3", "pictures_gb=0.5")
