@@ -16,6 +16,7 @@ from vipa.scheduling import (
     WORLD_PRIORITY,
     let_others_first,
     ordinary_scheduling,
+    put_first,
     request_real_time,
 )
 
@@ -72,6 +73,28 @@ def test_an_exception_restores_the_priority() -> None:
         return os.sched_getparam(0).sched_priority
 
     assert in_thread(work) == [CHAIN_PRIORITY]
+
+
+@needs_permission
+def test_what_is_started_meanwhile_comes_first_with_all_its_threads() -> None:
+    look = "import os, threading; threading.Thread(target=lambda: print(os.sched_getscheduler(0))).start()"
+
+    def work() -> list[object]:
+        with put_first(OPERATOR_PRIORITY):
+            own = os.sched_getparam(0).sched_priority
+            started = subprocess.run([sys.executable, "-c", look], capture_output=True, check=True, text=True).stdout
+        return [own, int(started), os.sched_getscheduler(0)]
+
+    assert in_thread(work) == [[OPERATOR_PRIORITY, os.SCHED_FIFO, os.SCHED_OTHER]]
+
+
+def test_without_permission_nothing_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(scheduling.os, "sched_setscheduler", refuse)
+    with put_first(OPERATOR_PRIORITY):
+        assert os.sched_getscheduler(0) == os.SCHED_OTHER
 
 
 def test_without_permission_it_says_so_and_goes_on(

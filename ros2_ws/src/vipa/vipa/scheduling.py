@@ -37,13 +37,27 @@ def request_real_time(priority: int) -> None:
 @contextlib.contextmanager
 def ordinary_scheduling() -> Generator[None]:
     """Within, the calling thread has no real-time priority, nor have the threads that it starts."""
-    policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
-    os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+    with _scheduling(os.SCHED_OTHER, 0):
+        yield
+
+
+@contextlib.contextmanager
+def put_first(priority: int) -> Generator[None]:
+    """Within, the calling thread has SCHED_FIFO, and what it starts, where the machine permits it; else as it was."""
+    with _scheduling(os.SCHED_FIFO, priority):
+        yield
+
+
+@contextlib.contextmanager
+def _scheduling(policy: int, priority: int) -> Generator[None]:
+    before = os.sched_getscheduler(0), os.sched_getparam(0)
+    with contextlib.suppress(PermissionError):
+        os.sched_setscheduler(0, policy, os.sched_param(priority))
     try:
         yield
     finally:
         with contextlib.suppress(PermissionError):
-            os.sched_setscheduler(0, policy, parameters)
+            os.sched_setscheduler(0, *before)
 
 
 def be_nice(increment: int) -> None:

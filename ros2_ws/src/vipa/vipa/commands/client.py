@@ -10,6 +10,7 @@ from typing import Any
 from vipa.commands.bringup import domain
 from vipa.environment import ros_environment
 from vipa.errors import ConfigurationError
+from vipa.scheduling import OPERATOR_PRIORITY, put_first
 
 TIME_OUT_S = 90.0
 
@@ -30,6 +31,8 @@ def client_environment(chosen: int | None) -> dict[str, str]:
 def ask(what: str, module: str, arguments: Sequence[str], chosen: int | None) -> dict[str, Any]:
     """The JSON that a client node printed: "success", "message" and more.
 
+    On a busy machine the client comes before what can wait: so must an operator's stop.
+
     Args:
         what: the command, for messages.
         module: of the client node.
@@ -42,7 +45,10 @@ def ask(what: str, module: str, arguments: Sequence[str], chosen: int | None) ->
     command = [sys.executable, "-m", module, *arguments]
     environment = client_environment(chosen)
     try:
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=TIME_OUT_S, check=False)
+        with put_first(OPERATOR_PRIORITY):
+            done = subprocess.run(
+                command, env=environment, capture_output=True, text=True, timeout=TIME_OUT_S, check=False
+            )
     except subprocess.TimeoutExpired:
         raise ConfigurationError(f"{what}: no answer within {TIME_OUT_S:.0f} s") from None
     try:
