@@ -484,6 +484,22 @@ def test_recovery_ends_with_the_first_frame(rig: Rig, camera: L515) -> None:
     rig.next_frame(camera)
 
 
+@pytest.mark.protocol
+def test_a_recovery_that_nobody_needs_any_more_ends_at_once(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    """A node that is told to end must not wait for a camera that stays silent."""
+    camera = L515("front", settings(start_time_out_s=60.0, recovery_attempts=3), rig.context)
+    camera.start()
+    with caplog.at_level(logging.WARNING), ThreadPoolExecutor() as pool:
+        recovery = pool.submit(camera.recover)
+        while "recovery attempt 1" not in caplog.text:
+            time.sleep(0.01)
+        camera.interrupt()
+        assert recovery.result(timeout=20.0) is None
+    assert "attempt 2" not in caplog.text
+    with pytest.raises(HardwareError, match="not started"):
+        camera.read(0.0)
+
+
 # --- geometry
 
 

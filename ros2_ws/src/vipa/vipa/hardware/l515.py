@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import math
+import threading
 import time
 from collections import deque
 from collections.abc import Generator
@@ -25,6 +26,7 @@ _log = logging.getLogger(__name__)
 _RATE_WINDOW = 30  # frames over which the rate is measured
 _RESET_TIME_OUT_S = 10.0  # an L515 is back on USB some 3 s after a reset
 _RESET_POLL_S = 0.5
+_INTERRUPT_POLL_S = 0.2
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +50,7 @@ class Frame:
 
 
 class L515:
-    """One camera. All calls come from one thread.
+    """One camera. All calls come from one thread, save ``interrupt``.
 
     Args:
         name: the camera's name in the configuration, for messages.
@@ -68,6 +70,7 @@ class L515:
         self._last: tuple[int, float] | None = None
         self._arrivals: deque[float] = deque(maxlen=_RATE_WINDOW)
         self._dropped = 0
+        self._interrupted = threading.Event()
 
     @property
     def finished(self) -> bool:
@@ -126,9 +129,9 @@ class L515:
                 now = time.monotonic()
                 if now >= until and now >= self._overdue_at:
                     raise HardwareError(self._silence())
-                if now >= until or stream.finished:
+                if now >= until or stream.finished or self._interrupted.is_set():
                     return None
-                frameset = stream.wait(until - now)
+                frameset = stream.wait(min(until - now, _INTERRUPT_POLL_S))
 
     def align(self, frame: Frame) -> NDArray[np.uint16]:
         """The frame's depth (H, W) as the colour camera would see it, in the same unit, 0 where unknown.
@@ -173,6 +176,8 @@ class L515:
     def recover(self) -> None:
         """Bring a silent camera back: restarts, and a hardware reset before the last of them.
 
+        Returns early, with the camera stopped, where ``interrupt`` is called.
+
         Raises:
             HardwareError: no frame came after any attempt. Somebody has to look at the camera.
         """
@@ -191,10 +196,17 @@ class L515:
             except HardwareError as error:
                 reason = str(error)
                 _log.warning("%s: attempt %d failed: %s", self._where, attempt, reason)
+            if self._interrupted.is_set():
+                self.stop()
+                return
         self.stop()
         raise HardwareError(
             f"{self._where}: not recovered in {attempts} attempts; replug it and restart (last: {reason})"
         )
+
+    def interrupt(self) -> None:
+        """End for good what waits for the camera, from another thread: it is not needed any more."""
+        self._interrupted.set()
 
     def diagnostics(self) -> dict[str, float | str]:
         """State of the camera for people: never raises; empty while stopped.
@@ -312,8 +324,7 @@ class L515:
             device.hardware_reset()
         deadline = time.monotonic() + _RESET_TIME_OUT_S
         gone = False
-        while time.monotonic() < deadline:
-            time.sleep(_RESET_POLL_S)
+        while time.monotonic() < deadline and not self._interrupted.wait(_RESET_POLL_S):
             try:
                 self._find_device(rs)
             except HardwareError:

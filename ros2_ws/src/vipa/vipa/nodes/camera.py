@@ -83,6 +83,8 @@ class CameraNode(ManagedNode):
 
     def cleanup(self) -> None:
         """Let go of the device."""
+        if self._camera is not None:
+            self._camera.interrupt()
         if self._recovery is not None:
             self._recovery.join()
             self._recovery = None
