@@ -50,7 +50,7 @@ def test_an_episode_of_the_running_cell_and_a_killed_recorder(cell: Cell) -> Non
     cell.wait_for_log("supervisor", "cell READY")
     cell.wait_for_log("recorder", "episodes go to")
     record(cell, "start", "touch the markers")
-    time.sleep(4.0)
+    time.sleep(2.0)
     record(cell, "stop", "--outcome", "success")
     (entry,) = list_episodes(recordings)
     episode = entry.episode
@@ -72,7 +72,7 @@ def test_an_episode_of_the_running_cell_and_a_killed_recorder(cell: Cell) -> Non
     assert attachments == {"lab.yaml", "configuration.json", "calibration.json", "software.json"}
 
     record(cell, "start", "again")
-    time.sleep(2.0)
+    time.sleep(1.0)
     os.kill(recorder_process(cell), signal.SIGKILL)
     cell.wait_for_log("recorder", "had been cut off and was completed")
     assert "FAULT" not in cell.log("supervisor").partition("cell READY")[2]

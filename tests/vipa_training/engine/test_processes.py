@@ -14,7 +14,7 @@ from tests.vipa_training.engine.training_process import REPOSITORY, train
 from vipa_training.engine.metrics import read_metrics
 
 STEPS = 20
-pytestmark = pytest.mark.idle
+pytestmark = pytest.mark.long
 
 
 def train_on_two(dataset: Path, out: Path, *pairs: str) -> None:

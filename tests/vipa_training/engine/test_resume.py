@@ -18,7 +18,7 @@ from vipa_training.engine.metrics import FILE, read_metrics
 
 OPTIONS = ("optimisation.steps=30", "engine.save_every=4", "engine.ema=0.9", "augmentation.share=0.5", "draws=2")
 MEASURED = {"samples_per_s", "data_wait_share"}  # of the wall clock
-pytestmark = pytest.mark.idle
+pytestmark = pytest.mark.long
 
 
 @pytest.fixture
