@@ -75,6 +75,7 @@ def run_train_benchmark(config: TrainBenchmarkConfig, say: Callable[[str], None]
     recipe = replace(
         recipe,
         learning=LEARNING["stage3"],
+        pictures_gb=0.0,  # else what is decoded would soon be in memory, in so small a dataset
         augmentation=replace(recipe.augmentation, share=0.0),
         optimisation=replace(recipe.optimisation, steps=config.warm_up + config.steps),
         engine=replace(recipe.engine, log_every=1, save_every=10**6, workers=config.workers, seed=config.seed),
