@@ -33,9 +33,10 @@ lint: setup
 # Long computations run on one core at low priority, beside the tests that mostly wait; lint takes what both leave over. What
 # keeps time with a wall clock has the other core for itself; the rest shares the cores, a process for each. The whole
 # graph, and what keeps time with a server that does not wait, come last; tests with the mark "idle" get what these leave.
-# Only files that name a mark are collected for it (tests/conftest.py holds them to that).
+# Only files that name a mark are collected for it (tests/conftest.py holds them to that). Trainings come first: where
+# OpenVINO has run in a process, the end of a forked child can crash it.
 PYTEST := source $(BIN)/activate && source ros2_ws/install/setup.bash && exec python -m pytest
-marked = $(shell grep -rlE 'mark\.($(1))\b' tests --include='test_*.py' | grep -v end_to_end)
+marked = $(shell grep -rlE 'mark\.($(1))\b' tests --include='test_*.py' | grep -v end_to_end | sort -r)
 
 test: setup
 	@mkdir -p logs; export OMP_NUM_THREADS=1; status=0; \
