@@ -10,6 +10,7 @@ import yaml
 
 from vipa.config import read_yaml
 from vipa.errors import ConfigurationError
+from vipa.faults import loop_disk
 from vipa.faults.lab_variants import write_variant
 from vipa.faults.outcome import Outcome
 from vipa.faults.policy_server import CLOSED_WAVE
@@ -25,6 +26,7 @@ from vipa.faults.suite import (
 )
 from vipa.graph import GraphArguments
 from vipa.lab import lab_path, load_lab
+from vipa.result import Result
 from vipa_inference.registry import make_policy
 
 GOOD = Outcome("stop", 3, {"rest_max_ms": 120.0}, {"rest_max_ms": ("<=", 300.0)}, {"rest_ms": [120.0]})
@@ -74,6 +76,26 @@ def test_random_moments_are_those_of_the_seed() -> None:
 def test_a_real_laboratory_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="only in a simulated laboratory"):
         run_suite(select("stop"), InjectionOptions(), GraphArguments(lab="example_real"))
+
+
+@pytest.mark.parametrize(
+    ("ends_well", "added_ms", "holds"), [(True, 0.4, True), (False, 0.4, False), (True, 1.0, False)]
+)
+def test_the_loop_beside_a_disk_is_measured_in_graphs_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ends_well: bool, added_ms: float, holds: bool
+) -> None:
+    asked: list[object] = []
+
+    def measure(arguments: GraphArguments, seconds: float, folder: Path, domain: int | None) -> Result:
+        asked.extend((arguments.task, seconds > 10.0, folder.is_dir(), domain))
+        figures = {"slow_ros_jitter_added_ms": added_ms}
+        return Result("bench record-loop", ends_well, figures, {"slow_ros_jitter_added_ms": ("<", 1.0)})
+
+    monkeypatch.setattr(loop_disk, "run_record_loop_benchmark", measure)
+    result = run_suite(select("loop_disk"), InjectionOptions(folder=tmp_path), GraphArguments(task="reach"), 7)
+    assert asked == ["reach", True, True, 7]
+    assert result.figures["loop_disk_slow_ros_jitter_added_ms"] == added_ms
+    assert result.passed == holds
 
 
 def test_the_wave_of_the_suite_keeps_its_hand_closed() -> None:

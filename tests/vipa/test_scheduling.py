@@ -12,6 +12,7 @@ from vipa.scheduling import (
     CHAIN_PRIORITY,
     CONTROLLER_PRIORITY,
     DRAWING_PRIORITY,
+    LISTENER_PRIORITY,
     OPERATOR_PRIORITY,
     WORLD_PRIORITY,
     let_others_first,
@@ -43,8 +44,9 @@ def in_thread(work: object) -> list[object]:
 
 
 def test_the_order_of_priorities() -> None:
-    assert CONTROLLER_PRIORITY > WORLD_PRIORITY > CHAIN_PRIORITY > max(DRAWING_PRIORITY, OPERATOR_PRIORITY)
-    assert min(DRAWING_PRIORITY, OPERATOR_PRIORITY) > 0
+    assert CONTROLLER_PRIORITY > WORLD_PRIORITY > DRAWING_PRIORITY > CHAIN_PRIORITY
+    assert max(OPERATOR_PRIORITY, LISTENER_PRIORITY) < CHAIN_PRIORITY
+    assert min(OPERATOR_PRIORITY, LISTENER_PRIORITY) > 0
 
 
 @needs_permission

@@ -1,8 +1,8 @@
 """Who runs first on a busy machine: real-time scheduling and niceness, where the machine permits them.
 
 From the highest priority down: franky's control thread (it asks for itself), the controller, the simulated world, the
-chain from a frame to a motor command, the simulated cameras' drawing with recorder and monitor, and then everything
-that can wait.
+simulated cameras' drawing, the chain from a frame to a motor command, recorder and monitor, and then everything that
+can wait. What stands for hardware comes before what runs on a real robot PC, for hardware has processors of its own.
 """
 
 import contextlib
@@ -13,12 +13,12 @@ from pathlib import Path
 
 CONTROLLER_PRIORITY = 20
 WORLD_PRIORITY = 10
+DRAWING_PRIORITY = 3
+"""Behind the chain, drawings would be late on a full machine, and the simulated clock would wait for them."""
 CHAIN_PRIORITY = 2
 OPERATOR_PRIORITY = 1
-DRAWING_PRIORITY = 1
 LISTENER_PRIORITY = 1
-"""Of recorder and monitor: behind the chain, so that they cost no latency; beside the drawing: a full machine stretches
-simulated time then, and they miss nothing."""
+"""Of recorder and monitor: behind the chain, so that they cost no latency."""
 
 _AUTOGROUP = Path("/proc/self/autogroup")
 

@@ -1,6 +1,6 @@
 """A slow disk and a full one under the genuine recorder: no episode may be damaged, and nobody may wait for the disk.
 
-What it costs the running loop is measured by ``vipa bench record-loop``.
+What it costs the running loop: ``loop_disk``.
 """
 
 import time

@@ -19,9 +19,10 @@ from vipa.graph import GraphArguments, faults_node
 from vipa.lab import load_lab
 from vipa.result import Result
 
-Place = Literal["alone", "cell", "serial cell", "served cell", "slow cell", "quick cell"]
-"""Where an injection runs: without a graph, in one with the policy ``wave``, in such a one whose hand is on a serial
-line, in one whose policy is a server's, in such ones that stop later or sooner than usual."""
+Place = Literal["alone", "own graphs", "cell", "serial cell", "served cell", "slow cell", "quick cell"]
+"""Where an injection runs: without a graph, in graphs that it brings up itself, in one with the policy ``wave``, in
+such a one whose hand is on a serial line, in one whose policy is a server's, in such ones that stop later or sooner."""
+CELLS = get_args(Place)[2:]
 VARIANTS: dict[Place, Changes] = {"serial cell": SERIAL, "slow cell": SLOW, "quick cell": QUICK}
 ANSWER_TIME_OUT_S = {"slow cell": 0.6}  # of a policy server, where not that of the policy ``remote``
 
@@ -33,7 +34,8 @@ _FOLLOW_S = 0.2
 class Injection:
     """A module of ``vipa.faults`` with a function ``inject``.
 
-    ``inject(options)`` where it runs alone, ``inject(cell, options)`` where it needs one; either yields ``Outcome``.
+    ``inject(options)`` where it runs alone, ``inject(options, arguments, domain)`` where it brings up graphs itself,
+    ``inject(cell, options)`` where it needs a running one; each yields ``Outcome``.
     """
 
     name: str  # of the module, and for --only
@@ -58,6 +60,7 @@ INJECTIONS = (
     Injection("clock", "alone", "the clock jumps forward and back while the arm moves"),
     Injection("requests", "alone", "requests without a token, malformed, too big, too many, to both servers"),
     Injection("disk", "alone", "a slow disk and a full one under the recorder"),
+    Injection("loop_disk", "own graphs", "the running loop beside a recorder with a good disk, a slow one, a full one"),
     Injection("inference", "served cell", "the policy server stalls, or is killed"),
     Injection("seams", "slow cell", "the way to the policy server and back takes up to 300 ms"),
     Injection("quick_stop", "quick cell", "the same where the laboratory wants a chunk for every frame"),
@@ -98,7 +101,7 @@ def run_suite(
     arguments: GraphArguments,
     domain: int | None = None,
 ) -> Result:
-    """Run the injections: first those that run alone, then those in a graph, one graph for each kind of policy.
+    """Run the injections: first those that need no running cell, then those that do, one graph for each kind of cell.
 
     Args:
         injections: which; see ``select``.
@@ -114,12 +117,13 @@ def run_suite(
     outcomes: list[Outcome] = []
     ends_well = True
     for injection in injections:
-        if injection.place == "alone":
+        if injection.place not in CELLS:
             say(f"{injection.name}: {injection.summary}")
-            for outcome in injection.inject(options):
+            graph = () if injection.place == "alone" else (arguments, domain)
+            for outcome in injection.inject(options, *graph):
                 say(outcome.line())
                 outcomes.append(outcome)
-    for place in get_args(Place)[1:]:
+    for place in CELLS:
         names = [injection.name for injection in injections if injection.place == place]
         if names:
             found, is_clean = _run_in_cell(place, names, options, arguments, domain)
