@@ -255,13 +255,15 @@ def test_stops_smoothly_in_mid_motion_without_swinging_back(arm: FR3) -> None:
     check_stop(arm)
 
 
-def test_starvation_ends_at_the_last_waypoint_without_passing_it(arm: FR3) -> None:
-    trajectory = straight(arm, 0.25, 0.5)
+@pytest.mark.parametrize("step_ms", [25.0, 18.5, 15.5, 10.3])
+def test_starvation_ends_at_the_last_waypoint_without_passing_it(arm: FR3, step_ms: float) -> None:
+    """Also where steps take no whole milliseconds, in which the planner counts."""
+    trajectory = straight(arm, 0.5 * 20 * step_ms * 1e-3, 20 * step_ms * 1e-3)
     end = trajectory.positions[-1, 0]
     assert arm.stream(trajectory, clock_ns(arm))
     path = [0.0]
     begin = arm.state().robot_time
-    while arm.state().robot_time < begin + 1.5:
+    while arm.state().robot_time < begin + 1.0:
         path.append(arm.state().desired_joint_positions[0])
         time.sleep(0.002)
     assert max(path) < end + 1e-3

@@ -25,7 +25,7 @@ from vipa.hardware.fr3.limits import (
     velocity_limits,
 )
 from vipa.hardware.fr3.robot import flange_pose
-from vipa.hardware.fr3.trajectory import Checker, Plan
+from vipa.hardware.fr3.trajectory import Checker, Plan, thinned
 
 HOME = np.array([0.0, -math.pi / 4, 0.0, -3 * math.pi / 4, 0.0, math.pi / 2, math.pi / 4])
 NOW = 1_700_000_000_000_000_000
@@ -221,6 +221,22 @@ def test_pace_is_the_same_for_all_joints() -> None:
     trajectory.velocities[:, 5] = 0.1
     plan = planned(trajectory)
     np.testing.assert_allclose(plan.velocities[:, 5], 0.25 * plan.velocities[:, 0], atol=1e-12)
+
+
+@given(st.lists(st.floats(0.001, 0.1), min_size=1, max_size=12), st.integers(1, 100))
+def test_short_steps_take_whole_cycles(steps: list[float], first_ms: int) -> None:
+    """But for the last one; the time of each waypoint that is left, first and last among them, stays its own."""
+    times = first_ms * 1e-3 + np.cumsum(steps) - steps[0]
+    kept = thinned(times)
+    assert (kept[0], kept[-1]) == (0, len(times) - 1)
+    assert sorted(set(kept)) == kept
+    cycles = np.diff(times[kept]) * 1e3
+    assert (np.abs(cycles - np.rint(cycles))[cycles < 40.0 - 1e-6][:-1] < 2e-3).all()
+
+
+@given(st.lists(st.integers(1, 100), min_size=1, max_size=12))
+def test_no_waypoint_of_whole_cycles_is_left_out(steps_ms: list[int]) -> None:
+    assert thinned(np.cumsum(steps_ms) * 1e-3) == list(range(len(steps_ms)))
 
 
 @settings(max_examples=100, deadline=None)

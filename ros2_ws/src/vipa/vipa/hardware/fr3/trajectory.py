@@ -16,7 +16,10 @@ from vipa.hardware.fr3.state import ArmReading
 
 MAXIMUM_WAYPOINTS = 1000
 _TOLERANCE = 1e-6
-_PACING = 0.6  # share of the acceleration for speeding up and slowing down along the path
+_PACING = 0.6  # share of the acceleration for speeding up along the path
+_BRAKING = 0.8  # share of it for slowing down to the rest at its end
+_CYCLE = 1e-3  # s, in which the planner counts
+_LONG_STEP = 0.04  # s; in it the planner makes up for a fraction of a cycle with little acceleration
 _SLOWEST = 0.1  # pace below which no step is stretched further
 
 
@@ -138,11 +141,12 @@ class Checker:
         ready = np.maximum(ready, forward + acceleration * due[0])
         first = float(np.clip((ready / speed[0]).min(), 0.0, 1.0))
         rising = first**2 + np.concatenate(([0.0], np.cumsum(gain)))
-        falling = np.concatenate((np.cumsum(gain[::-1])[::-1], [0.0]))
+        falling = np.concatenate((np.cumsum(gain[::-1])[::-1], [0.0])) * (_BRAKING / _PACING)
         pace = np.sqrt(np.minimum(1.0, np.minimum(rising, falling)))
         mean = np.maximum(0.5 * (pace[1:] + pace[:-1]), _SLOWEST)
         times = due[0] + np.concatenate(([0.0], np.cumsum(steps / mean)))
-        return Plan(times, positions, velocities * pace[:, None])
+        kept = thinned(times)
+        return Plan(times[kept], positions[kept], (velocities * pace[:, None])[kept])
 
     def _cannot_stop(self, plan: Plan) -> str:
         """Why braking along the plan could pass a joint limit; empty where it could not."""
@@ -187,6 +191,22 @@ class Checker:
             f"joint {joint + 1} would move at {velocity:.2f} rad/s at {position:.2f} rad; permitted are "
             f"{self._speed[joint]:.2f} rad/s, less near the joint's limits"
         )
+
+
+def thinned(times: FloatArray) -> list[int]:
+    """The waypoints of (N,) s that the planner can meet in time and with their velocities; first and last among them.
+
+    It counts whole cycles. A short step whose duration is none would need much acceleration to make up for the
+    fraction: the arm would back off for a run-up, waypoint for waypoint. So such steps are joined to longer ones.
+    """
+    cycles = np.diff(times) / _CYCLE
+    whole = np.abs(cycles - np.rint(cycles)) < 1e-3
+    kept = [0]
+    for k in range(1, len(times) - 1):
+        long = min(times[k] - times[kept[-1]], times[-1] - times[k]) >= _LONG_STEP
+        if long or (whole[k - 1] and whole[k] and kept[-1] == k - 1):
+            kept.append(k)
+    return kept + [len(times) - 1] * (len(times) > 1)
 
 
 def _worst(excess: FloatArray) -> tuple[int, int] | None:
