@@ -57,10 +57,7 @@ def measure(cell: RunningCell, options: InjectionOptions, fault: Fault) -> Outco
             cell.wait(_LOST_S)
             cell.server.start()
         over_ns, seen = cell.now_ns(), cell.seen
-        if not seen.is_ready:
-            resume(cell)
-        cell.wait_until(lambda at=over_ns: any(p.chunk_id is not None and p.time_ns > at for p in cell.seen.plans),
-                        _BACK_S, "a chunk after the fault")  # fmt: skip
+        cell.wait_until(lambda at=over_ns: _goes_on(cell, at), _BACK_S, "a chunk after the fault")
         limit_ns, hold = limit_and_hold(seen, begun_ns, cell.lab.control.observation_age_limit)
         again_ns = next_plan_ns(seen, hold)
         if hold is None or again_ns is None:
@@ -83,3 +80,10 @@ def measure(cell: RunningCell, options: InjectionOptions, fault: Fault) -> Outco
     }
     details = {"hold_after_limit_ms": holds, "rest_after_limit_ms": rests, "rest_ms": afters, "back_ms": backs}
     return Outcome(fault, options.repeats, figures, BOUNDS, details)
+
+
+def _goes_on(cell: RunningCell, over_ns: int) -> bool:
+    """Whether a chunk came after the fault; a cell that the policy stopped meanwhile, the operator resets."""
+    if not cell.seen.is_ready:
+        resume(cell)
+    return any(plan.chunk_id is not None and plan.time_ns > over_ns for plan in cell.seen.plans)

@@ -11,8 +11,11 @@ from vipa.lab import lab_path, load_lab
 
 Changes = Mapping[str, Mapping[str, Any]]
 
-QUICK: Changes = {"control": {"inference_period": 0.0, "observation_age_limit": 0.12}}
-"""A chunk for every frame, 30 a second, and a stop where the newest is from three frames ago."""
+QUICK: Changes = {
+    "control": {"inference_period": 0.0, "observation_age_limit": 0.12, "gate": {"velocity_fraction": 0.35}}
+}
+"""A chunk for every frame, 30 a second, a stop where the newest is from three frames ago, and an arm that is slow
+enough: the faster it moves, the longer is the way to rest."""
 SLOW: Changes = {"control": {"gate": {"chunk_age_limit_s": 0.6}, "observation_age_limit": 1.2}}
 """Chunks are still taken where the way to the policy and back takes 0.3 s."""
 SERIAL: Changes = {"hand": {"link": "rtu", "serial_port": "hand"}}

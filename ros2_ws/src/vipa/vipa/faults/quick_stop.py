@@ -1,7 +1,8 @@
 """The policy server stalls, or is killed, in a laboratory that stops as soon as a quick policy misses three frames.
 
 How soon the arm rests after a stall is the age that an observation may reach, less what it has reached, and the way to
-rest. A laboratory chooses that age: more lets a slow policy or a lossy network pass, less stops sooner.
+rest. A laboratory chooses that age: more lets a slow policy or a lossy network pass, less stops sooner. It chooses the
+share of the joints' speed, too, on which the way to rest depends.
 """
 
 from collections.abc import Iterator

@@ -17,7 +17,7 @@ from vipa.hardware.fr3.state import ArmReading
 MAXIMUM_WAYPOINTS = 1000
 _TOLERANCE = 1e-6
 _PACING = 0.6  # share of the acceleration for speeding up along the path
-_BRAKING = 0.8  # share of it for slowing down to the rest at its end
+_BRAKING = 0.9  # share of it for slowing down to the rest at its end
 _CYCLE = 1e-3  # s, in which the planner counts
 _LONG_STEP = 0.04  # s; in it the planner makes up for a fraction of a cycle with little acceleration
 _SLOWEST = 0.1  # pace below which no step is stretched further
