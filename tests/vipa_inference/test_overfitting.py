@@ -39,7 +39,7 @@ CAMERAS = {
 }
 DRAWS = 4  # of noise and flow time for each observation
 TRAINING = OptimisationConfig(
-    steps=300, backbone_learning_rate=2e-4, head_learning_rate=2e-3, warmup_ratio=0.1, final_ratio=0.01
+    steps=260, backbone_learning_rate=4e-4, head_learning_rate=4e-3, warmup_ratio=0.1, final_ratio=0.01
 )
 
 
