@@ -1,5 +1,6 @@
 """Policy process of the simulated laboratory: the genuine policy node, with the expert of the task as its policy."""
 
+import math
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -20,6 +21,8 @@ TIME_OUT_S = 1.0  # for one answer of the laboratory
 
 class ExpertPolicyNode(PolicyNode):
     """A policy node that runs the expert of the task in the parameter ``task``."""
+
+    long_inference_s = math.inf  # it stands for a workstation, which does not share its processors with the robot PC
 
     def __init__(self) -> None:
         super().__init__()

@@ -30,7 +30,6 @@ INSTRUCTION_PERIOD_S = 0.05
 STATE_MATCH_NS = 50_000_000
 PAIR_NS = 20_000_000  # two free-running cameras at 30 Hz are never further apart than half a period
 SLACK_S = 0.02  # an exposure that comes so early counts as due
-LONG_INFERENCE_S = 0.01  # from here on inference has no real-time priority
 
 
 class PolicyNode(ManagedNode):
@@ -38,6 +37,8 @@ class PolicyNode(ManagedNode):
 
     Inference runs in the main thread, outside any callback; what arrives meanwhile is skipped but for the newest.
     """
+
+    long_inference_s = 0.01  # from here on inference has no real-time priority
 
     def __init__(self) -> None:
         super().__init__("policy", POLL_PERIOD_S)
@@ -196,7 +197,7 @@ class PolicyNode(ManagedNode):
         self.set_period(POLL_PERIOD_S)
         began = time.monotonic()
         # Who computes for long would keep the drivers' other threads and the next frames waiting.
-        with ordinary_scheduling() if self._inference_s > LONG_INFERENCE_S else contextlib.nullcontext():
+        with ordinary_scheduling() if self._inference_s > self.long_inference_s else contextlib.nullcontext():
             chunk = self._policy.infer(observation)
         self._inference_s = time.monotonic() - began
         end_ns = self.clock.now_ns()
