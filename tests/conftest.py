@@ -1,5 +1,6 @@
 """Settings for all tests."""
 
+import os
 from functools import cache
 from pathlib import Path
 
@@ -11,6 +12,17 @@ settings.load_profile("shared cores")
 
 GROUPS = ("alone", "idle", "long", "protocol", "ros")
 """Marks whose tests `make test` runs apart; it finds their files by the text "mark.NAME"."""
+
+
+SHARED_FOLDER = "VIPA_SHARED_TEST_FOLDER"
+"""Names in the environment where the processes of one run keep what they make once for all."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Of pytest's own temporary folders, so pytest removes it."""
+    own = tmp_path_factory.getbasetemp()
+    os.environ[SHARED_FOLDER] = str(own.parent if "PYTEST_XDIST_WORKER" in os.environ else own)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -205,8 +205,7 @@ def test_public_size_on_the_meta_device() -> None:
     assert count == {"all": 743_975_567, "heads": 59_327_375, "memory": 152_305_152}
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("count", [pytest.param(1, marks=pytest.mark.long), pytest.param(2, marks=pytest.mark.idle)])
 def test_exported_features_agree(spatial: SpatialEncoderConfig, count: int, tmp_path: Path) -> None:
     encoder = _randomised(SpatialEncoder(replace(spatial, encoder_layers=1, decoder_layers=2, memory_layers=1)))
     onnxruntime: Any = pytest.importorskip("onnxruntime")
