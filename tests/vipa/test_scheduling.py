@@ -14,6 +14,7 @@ from vipa.scheduling import (
     DRAWING_PRIORITY,
     LISTENER_PRIORITY,
     OPERATOR_PRIORITY,
+    SUPERVISOR_PRIORITY,
     WORLD_PRIORITY,
     let_others_first,
     ordinary_scheduling,
@@ -44,7 +45,7 @@ def in_thread(work: object) -> list[object]:
 
 
 def test_the_order_of_priorities() -> None:
-    assert CONTROLLER_PRIORITY > WORLD_PRIORITY > DRAWING_PRIORITY > CHAIN_PRIORITY
+    assert CONTROLLER_PRIORITY > WORLD_PRIORITY > SUPERVISOR_PRIORITY > DRAWING_PRIORITY > CHAIN_PRIORITY
     assert max(OPERATOR_PRIORITY, LISTENER_PRIORITY) < CHAIN_PRIORITY
     assert min(OPERATOR_PRIORITY, LISTENER_PRIORITY) > 0
 

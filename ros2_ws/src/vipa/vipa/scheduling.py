@@ -1,8 +1,8 @@
 """Who runs first on a busy machine: real-time scheduling and niceness, where the machine permits them.
 
 From the highest priority down: franky's control thread (it asks for itself), the controller, the simulated world, the
-simulated cameras' drawing, the chain from a frame to a motor command, recorder and monitor, and then everything that
-can wait. What stands for hardware comes before what runs on a real robot PC, for hardware has processors of its own.
+supervisor, the simulated cameras' drawing, the chain from a frame to a motor command, recorder and monitor, and then
+everything that can wait. What stands for hardware comes before the chain, for hardware has processors of its own.
 """
 
 import contextlib
@@ -13,6 +13,8 @@ from pathlib import Path
 
 CONTROLLER_PRIORITY = 20
 WORLD_PRIORITY = 10
+SUPERVISOR_PRIORITY = 4
+"""It has little to do, and whoever does not hear it for a moment stops."""
 DRAWING_PRIORITY = 3
 """Behind the chain, drawings would be late on a full machine, and the simulated clock would wait for them."""
 CHAIN_PRIORITY = 2

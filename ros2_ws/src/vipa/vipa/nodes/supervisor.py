@@ -14,7 +14,7 @@ from vipa_msgs.msg import Heartbeat, SupervisorState
 from vipa.nodes.base import LATEST, RELIABLE, RELIABLE_DEEP, ManagedNode, run_node
 from vipa.nodes.messages import to_time
 from vipa.process_watch import ProcessWatch
-from vipa.scheduling import OPERATOR_PRIORITY
+from vipa.scheduling import SUPERVISOR_PRIORITY
 from vipa.stop_memory import StopMemory
 from vipa.supervision import CellState, NodeReport, Supervision, Verdict
 
@@ -155,7 +155,7 @@ class SupervisorNode(ManagedNode):
 
 def main() -> int:
     """Run the node."""
-    return run_node(SupervisorNode, OPERATOR_PRIORITY)
+    return run_node(SupervisorNode, SUPERVISOR_PRIORITY)
 
 
 if __name__ == "__main__":
