@@ -75,7 +75,7 @@ def test_stops_hold_arm_and_hand_until_the_operator_allows_motion(cell: Cell) ->
     stop(process)
 
 
-def assert_at_rest(laboratory: LaboratoryClient, seconds: float = 1.0) -> None:
+def assert_at_rest(laboratory: LaboratoryClient, seconds: float = 2.0) -> None:
     before = laboratory.request("status")
     time.sleep(seconds)
     after = laboratory.request("status")
